@@ -1,0 +1,90 @@
+# Everything runs in one environment: the active one where that has a torch, else .venv, made here.
+# ARGS="..." goes on to the program that a target calls: make test ARGS="tests/nn -x".
+
+PYTHON ?= python3
+ACTIVE := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))
+KEPT := $(if $(ACTIVE),$(shell "$(ACTIVE)/bin/python" -c \
+	'from importlib.metadata import version; print(version("torch"))' 2>/dev/null))
+
+ifdef KEPT
+ENV := $(ACTIVE)
+# Torchvision's wheels fit the standard torch build only, and a misfit breaks torchmetrics as well.
+EXTRAS := $(if $(findstring +,$(KEPT)),,vision,)scannet,docs,dev
+PINS := torch===$(KEPT)
+else
+ENV := .venv
+EXTRAS := vision,scannet,docs,dev
+# Three equals signs: two would also take a CPU-only 2.13.0+cpu found on this machine.
+PINS := torch===2.13.0 torchvision==0.28.0
+endif
+
+PY := $(ENV)/bin/python
+# The active environment can serve several checkouts, so its stamp carries the name of this one.
+STAMP := $(ENV)/.latentgraph$(if $(KEPT),$(subst /,-,$(CURDIR)))
+QUIET := $(if $(MAKE_TERMOUT),,--quiet)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+OPEN3D_LIBRARIES := libusb-1.0-0 libgl1 libegl1 libx11-6
+
+# $(call debian,PACKAGES): install Debian packages where we may, else print the line to run.
+debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
+	&& $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1); \
+	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
+
+.PHONY: help env demo test test-slow lint docs examples dist scatter clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## install everything once, and again when pyproject.toml changes
+
+$(STAMP): pyproject.toml
+ifdef KEPT
+	@echo "Installing into the active environment $(ENV); its torch $(KEPT) stays."
+else
+	@echo "Installing into .venv: about 5 GB, a minute on a fast connection."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed, $$($(PYTHON) --version) was found: make PYTHON=..."; false; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call debian,\
+		$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))
+	$(PYTHON) -m venv $(ENV)
+endif
+	$(PY) -m pip install $(QUIET) $(PINS) --editable '.[$(EXTRAS)]'
+	@$(PY) -c 'import open3d' 2>/dev/null || { \
+		echo "Open3D needs $(OPEN3D_LIBRARIES)."; $(call debian,$(OPEN3D_LIBRARIES)); }
+	@touch $@
+
+demo: $(STAMP) ## rooms, training, evaluation and predictions, in minutes
+	$(PY) examples/scannet_segmentation.py $(ARGS)
+
+test: $(STAMP) ## the test suite
+	$(PY) -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## the tests that take minutes
+	$(PY) -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## style, formatting, types, and who imports whom
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(ENV)/bin/lint-imports --no-logo
+
+docs: $(STAMP) ## the documentation, into docs/_build/html
+	$(PY) -m sphinx -W --keep-going $(QUIET) -b html docs docs/_build/html
+
+examples: $(STAMP) ## every example, seconds each
+	set -e; for example in examples/*.py; do echo "== $$example"; $(PY) $$example; done
+
+dist: $(STAMP) ## wheel and sdist, checked, the wheel tried from outside the checkout
+	rm -rf dist build/wheel
+	$(PY) -m build --outdir dist .
+	$(PY) -m twine check --strict dist/*
+	$(PY) -m pip install $(QUIET) --no-deps --target build/wheel dist/*.whl
+	cd build/wheel && $(abspath $(PY)) -m latentgraph --help
+
+scatter: $(STAMP) ## torch-scatter, built against this torch in 2 to 4 minutes
+	@command -v g++ >/dev/null || $(call debian,g++)
+	$(PY) -m pip install $(QUIET) setuptools wheel
+	$(PY) -m pip install $(QUIET) $(PINS) --no-build-isolation torch-scatter
+
+clean: ## remove build products and caches, not the environment
+	rm -rf build dist docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
