@@ -1,0 +1,32 @@
+r"""Mathematics without parameters: ragged batches, affinities, the two products, the two passes."""
+
+from latentgraph.functional.affinity import (
+    cosine_softmax,
+    l2,
+    l2_over_nodes,
+    softmax_over_nodes,
+)
+from latentgraph.functional.bipartite import (
+    latent_to_visible,
+    sum_nodes,
+    to_nodes,
+    visible_to_latent,
+)
+from latentgraph.functional.ragged import Ragged
+from latentgraph.functional.streaming import Chunk, Passes, State, stream
+
+__all__ = [
+    "Chunk",
+    "Passes",
+    "Ragged",
+    "State",
+    "cosine_softmax",
+    "l2",
+    "l2_over_nodes",
+    "latent_to_visible",
+    "softmax_over_nodes",
+    "stream",
+    "sum_nodes",
+    "to_nodes",
+    "visible_to_latent",
+]

@@ -1,0 +1,113 @@
+r"""Normalizing edge weights: over the latent nodes, over the nodes of each graph, between latents.
+
+Everything here is computed in float32 or wider, and an all-zero row or column stays zero with
+finite gradients.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentgraph.functional.bipartite import sum_nodes, to_nodes
+from latentgraph.functional.precision import wide
+from latentgraph.functional.ragged import Ragged
+
+__all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
+
+EPS_SQUARED = 1e-24  # the square of F.normalize's eps, 1e-12
+
+
+def inverse_norm(sum_of_squares: Tensor) -> Tensor:
+    r"""One over the l2 norm, :math:`1 / \max(\|\cdot\|_2, 10^{-12})`, from the sum of squares."""
+    return sum_of_squares.clamp_min(EPS_SQUARED).rsqrt()
+
+
+def l2(x: Tensor, dim: int = -1) -> Tensor:
+    r"""Rows of length one: :math:`x / \max(\|x\|_2, 10^{-12})` along ``dim``.
+
+    Args:
+        x: any floating-point tensor.
+        dim: the dimension whose entries are the vector.
+
+    Returns:
+        Same shape, float32 or wider.
+    """
+    x = wide(x)
+    return x * inverse_norm((x * x).sum(dim, keepdim=True))
+
+
+def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
+    r"""Edge weights whose columns have length one within each graph.
+
+    Args:
+        weight: (N, d), or (B, n, d) for graphs of one size.
+        batch: (N,) the graph of each node, a :class:`Ragged`, or None.
+
+    Returns:
+        Same shape, float32 or wider.
+    """
+    weight = wide(weight)
+    batch = Ragged.of(batch, num_nodes=weight.size(0))
+    return weight * _spread(inverse_norm(sum_nodes(weight * weight, batch)), weight, batch)
+
+
+def softmax_over_nodes(score: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
+    r"""Edge weights that sum to one over the nodes of each graph, in every column.
+
+    Args:
+        score: (N, d), or (B, n, d) for graphs of one size.
+        batch: (N,) the graph of each node, a :class:`Ragged`, or None.
+
+    Returns:
+        Same shape, float32 or wider.
+    """
+    score = wide(score)
+    batch = Ragged.of(batch, num_nodes=score.size(0))
+    highest = max_over_nodes(score, batch)
+    weight = (score - _shift(highest, score, batch)).exp()
+    return weight * _spread(sum_nodes(weight, batch).clamp_min(1e-38).reciprocal(), weight, batch)
+
+
+def max_over_nodes(score: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""(B, d), the largest score of each graph, without a gradient; the lowest number if empty."""
+    score = score.detach()
+    lowest = torch.finfo(score.dtype).min
+    if batch is None:
+        score = score if score.dim() == 3 else score.unsqueeze(0)
+        if score.size(1) == 0:
+            return score.new_full((score.size(0), score.size(2)), lowest)
+        return score.amax(1)
+    highest = score.new_full((batch.batch_size, score.size(1)), lowest)
+    index = batch.batch.unsqueeze(1).expand_as(score)
+    return highest.scatter_reduce(0, index, score, "amax")
+
+
+def exp_below(score: Tensor, highest: Tensor, batch: Ragged | None = None) -> Tensor:
+    r""":math:`\exp(s - \max s)`, the numerator of a softmax over the nodes of each graph."""
+    return (score - _shift(highest, score, batch)).exp()
+
+
+def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+    r"""How latent nodes weigh each other: :math:`softmax_{row}(\hat Z \hat Z^\top / \tau)`.
+
+    Args:
+        z: (B, d, c) latent features.
+        temperature: :math:`\tau`, a number or a tensor of one.
+
+    Returns:
+        (B, d, d), rows sum to one, float32 or wider.
+    """
+    direction = l2(z)
+    return (direction @ direction.mT / temperature).softmax(-1)
+
+
+def _shift(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:
+    if batch is None:
+        return per_graph.unsqueeze(1) if like.dim() == 3 else per_graph
+    return per_graph.index_select(0, batch.batch)
+
+
+def _spread(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:
+    rows = to_nodes(per_graph, batch)
+    return rows.squeeze(0) if batch is None and like.dim() == 2 else rows

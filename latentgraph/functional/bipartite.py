@@ -1,0 +1,186 @@
+r"""Messages between visible and latent nodes: the two products, dense, by graph.
+
+.. math:: Z_b = P_b^\top X_b \qquad Y_b = S_b Z_b
+
+With one graph, or with graphs of one size as a (B, n, c) tensor, both are plain matrix products.
+With a ragged batch they are two operators of :mod:`torch.library`, each the gradient of the other;
+whatever depends on the data (order, sizes, which products are taken together) stays inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from latentgraph.functional.ragged import Ragged, _read, layout
+
+__all__ = ["latent_to_visible", "sum_nodes", "to_nodes", "visible_to_latent"]
+
+
+def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""Sum over the nodes of each graph: :math:`Z_b = P_b^\top X_b`.
+
+    Args:
+        x: (N, c) node features, or (B, n, c) for graphs of one size.
+        weight: (N, d) or (B, n, d), edge weights :math:`P`, same dtype.
+        batch: the graph of each node; None for one graph or for (B, n, c).
+
+    Returns:
+        (B, d, c). A graph without nodes has zeros.
+    """
+    if batch is None:
+        return _stacked(weight).mT @ _stacked(x)
+    result: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
+    return result
+
+
+def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""Sum over the latent nodes of a node's graph: :math:`Y_b = S_b Z_b`.
+
+    Args:
+        z: (B, d, c) latent features.
+        weight: (N, d), or (B, n, d) for graphs of one size: edge weights :math:`S`, same dtype.
+        batch: the graph of each node; None for one graph or for (B, n, d).
+
+    Returns:
+        (N, c), or (B, n, c).
+    """
+    if batch is None:
+        return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
+    result: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
+    return result
+
+
+def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""(B, c), the sum of ``x``, (N, c) or (B, n, c), over the nodes of each graph."""
+    if batch is None:
+        return _stacked(x).sum(1)
+    return visible_to_latent(x, x.new_ones(x.size(0), 1), batch).squeeze(1)
+
+
+def to_nodes(z: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""One row for each graph, (B, c), handed to all of its nodes.
+
+    Returns:
+        (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).
+    """
+    z = z.unsqueeze(1)
+    if batch is None:
+        return z
+    return latent_to_visible(z, z.new_ones(batch.batch.size(0), 1), batch)
+
+
+def _stacked(x: Tensor) -> Tensor:
+    return x if x.dim() == 3 else x.unsqueeze(0)
+
+
+Groups = Iterator[tuple["slice | Tensor", "slice | Tensor"]]
+
+
+def _groups(batch: Tensor, batch_size: int, plan: list[Tensor]) -> tuple[Tensor, Groups]:
+    r"""The sorting order, and what is multiplied together: pairs of graphs and node positions."""
+    if not plan:
+        _, sizes, is_sorted = _read(batch, batch_size)
+        plan = layout(batch, sizes, is_sorted)
+    offsets, order, singles, *buckets = plan
+
+    def groups() -> Groups:
+        ptr = offsets.tolist()
+        for graph in singles.tolist():
+            yield slice(graph, graph + 1), slice(ptr[graph], ptr[graph + 1])
+        yield from zip(buckets[::2], buckets[1::2], strict=True)
+
+    return order, groups()
+
+
+def _sizes_agree(plan: list[Tensor]) -> bool:
+    return len(plan) > 0 and bool((plan[0].diff() == plan[0][1]).all()) and int(plan[0][1]) > 0
+
+
+@torch.library.custom_op("latentgraph::visible_to_latent", mutates_args=())
+def _visible_to_latent(
+    weight: Tensor, x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
+) -> Tensor:
+    order, groups = _groups(batch, batch_size, plan)
+    if order.numel():
+        weight, x = weight.index_select(0, order), x.index_select(0, order)
+    if _sizes_agree(plan):
+        return weight.unflatten(0, (batch_size, -1)).mT @ x.unflatten(0, (batch_size, -1))
+    z = x.new_zeros(batch_size, weight.size(1), x.size(1))
+    for graphs, nodes in groups:
+        if isinstance(nodes, slice):
+            torch.mm(weight[nodes].mT, x[nodes], out=z[graphs].squeeze(0))
+        else:
+            repeated = nodes[:, 1:] == nodes[:, :-1]
+            sent = weight[nodes]
+            sent[:, 1:].masked_fill_(repeated.unsqueeze(2), 0)
+            z[graphs] = sent.mT @ x[nodes]
+    return z
+
+
+@torch.library.custom_op("latentgraph::latent_to_visible", mutates_args=())
+def _latent_to_visible(
+    weight: Tensor, z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
+) -> Tensor:
+    order, groups = _groups(batch, batch_size, plan)
+    if order.numel():
+        weight = weight.index_select(0, order)
+    if _sizes_agree(plan):
+        y = (weight.unflatten(0, (batch_size, -1)) @ z).flatten(0, 1)
+    else:
+        y = z.new_empty(weight.size(0), z.size(2))
+        for graphs, nodes in groups:
+            if isinstance(nodes, slice):
+                torch.mm(weight[nodes], z[graphs].squeeze(0), out=y[nodes])
+            else:
+                y[nodes] = weight[nodes] @ z[graphs]
+    if order.numel():
+        y = torch.empty_like(y).index_copy_(0, order, y)
+    return y
+
+
+@_visible_to_latent.register_fake
+def _(weight: Tensor, x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return x.new_empty(batch_size, weight.size(1), x.size(1))
+
+
+@_latent_to_visible.register_fake
+def _(weight: Tensor, z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return z.new_empty(weight.size(0), z.size(2))
+
+
+def _keep(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: Tensor
+) -> None:
+    weight, features, batch, batch_size, plan = inputs
+    ctx.save_for_backward(weight, features)  # type: ignore[arg-type]
+    ctx.membership = (batch, batch_size, plan)  # type: ignore[attr-defined]
+
+
+Gradients = tuple["Tensor | None", "Tensor | None", None, None, list[None]]
+
+
+def _visible_to_latent_backward(ctx, grad: Tensor) -> Gradients:  # type: ignore[no-untyped-def]
+    weight, x = ctx.saved_tensors
+    grad_weight = grad_x = None
+    if ctx.needs_input_grad[0]:
+        grad_weight = _latent_to_visible(x, grad.mT, *ctx.membership)
+    if ctx.needs_input_grad[1]:
+        grad_x = _latent_to_visible(weight, grad, *ctx.membership)
+    return grad_weight, grad_x, None, None, [None for _ in ctx.membership[2]]
+
+
+def _latent_to_visible_backward(ctx, grad: Tensor) -> Gradients:  # type: ignore[no-untyped-def]
+    weight, z = ctx.saved_tensors
+    grad_weight = grad_z = None
+    if ctx.needs_input_grad[0]:
+        grad_weight = _latent_to_visible(grad, z.mT, *ctx.membership)
+    if ctx.needs_input_grad[1]:
+        grad_z = _visible_to_latent(weight, grad, *ctx.membership)
+    return grad_weight, grad_z, None, None, [None for _ in ctx.membership[2]]
+
+
+_visible_to_latent.register_autograd(_visible_to_latent_backward, setup_context=_keep)
+_latent_to_visible.register_autograd(_latent_to_visible_backward, setup_context=_keep)

@@ -1,0 +1,181 @@
+r"""The batch vector made plain: which graph each node belongs to, and where each graph lies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+LOOP_LIMIT = 200  # graphs; one product each is best up to here, buckets of like size above
+BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
+
+
+class Ragged:
+    r"""Nodes of several graphs of any sizes: PyG's ``batch`` vector, checked once and laid out.
+
+    Wherever this library takes ``batch`` it takes a :class:`Ragged` too. Blocks that are given the
+    same one share its checks, its order and its layout, and with them the one read from the device
+    that these need.
+
+    Args:
+        batch: (N,), int64, the graph of each node, in any order; graphs may be empty.
+        batch_size: number of graphs B; by default the largest entry plus one.
+
+    Raises:
+        ValueError: ``batch`` has the wrong shape or an entry outside ``[0, batch_size)``. While
+            compiling, entries cannot be read, so ranges go unchecked and ``batch_size`` is needed.
+        TypeError: ``batch`` is not an int64 tensor, ``batch_size`` is not an integer.
+    """
+
+    def __init__(self, batch: Tensor, batch_size: int | None = None) -> None:
+        _check_batch(batch, batch_size)
+        self.batch = batch
+        self._plan: list[Tensor] | None = None
+        if is_compiling():
+            if batch_size is None:
+                raise ValueError(
+                    "expected batch_size= beside batch under torch.compile and torch.export, where "
+                    "the entries of batch cannot be read; got None"
+                )
+            self.batch_size = batch_size
+            return
+        self.batch_size, self.sizes, self.is_sorted = _read(batch, batch_size)
+
+    @classmethod
+    def of(
+        cls,
+        batch: Tensor | Ragged | None,
+        batch_size: int | None = None,
+        *,
+        num_nodes: int | None = None,
+    ) -> Ragged | None:
+        r"""What a layer was given as ``batch``, checked against its number of nodes.
+
+        Args:
+            batch: a batch vector, a :class:`Ragged`, or None for one graph.
+            batch_size: number of graphs, if known.
+            num_nodes: number of nodes N that ``batch`` has to describe.
+
+        Returns:
+            A :class:`Ragged`, or None where all nodes are one graph.
+
+        Raises:
+            ValueError: the length or ``batch_size`` does not fit.
+            TypeError: ``batch`` is neither.
+        """
+        if batch is None:
+            if batch_size not in (None, 1):
+                raise ValueError(f"expected batch with batch_size={batch_size}, got batch=None")
+            return None
+        if isinstance(batch, Ragged):
+            if batch_size is not None and batch_size != batch.batch_size:
+                raise ValueError(
+                    f"expected batch_size={batch.batch_size} as in the Ragged, got {batch_size}"
+                )
+            ragged = batch
+        else:
+            ragged = cls(batch, batch_size)
+        if num_nodes is not None and ragged.batch.size(0) != num_nodes:
+            raise ValueError(
+                f"expected batch with one entry for each of the {num_nodes} nodes, "
+                f"got {ragged.batch.size(0)}"
+            )
+        return ragged
+
+    @property
+    def plan(self) -> list[Tensor]:
+        r"""What the ragged products need beside ``batch``; empty while compiling."""
+        if is_compiling():
+            return []
+        if self._plan is None:
+            self._plan = layout(self.batch, self.sizes, self.is_sorted)
+        return self._plan
+
+    @property
+    def order(self) -> Tensor | None:
+        r"""(N,) the nodes sorted by graph, stable; None where they are sorted already."""
+        return None if self.is_sorted else self.plan[1]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(num_nodes={self.batch.size(0)}, batch_size={self.batch_size})"
+        )
+
+
+def sorted_ragged(sizes: Tensor, device: torch.device) -> Ragged:
+    r"""The :class:`Ragged` of sorted nodes whose graph sizes (B,) are known on the host."""
+    ragged = Ragged.__new__(Ragged)
+    batch = torch.repeat_interleave(torch.arange(sizes.numel()), sizes)
+    ragged.batch, ragged.batch_size = batch.to(device), sizes.numel()
+    ragged.sizes, ragged.is_sorted, ragged._plan = sizes, True, None
+    return ragged
+
+
+def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
+    r"""Where each graph lies among the sorted nodes, and which graphs are multiplied together.
+
+    Args:
+        batch: (N,) the graph of each node.
+        sizes: (B,) nodes per graph, on the CPU.
+        is_sorted: whether ``batch`` ascends.
+
+    Returns:
+        ``[ptr, order, singles, (graphs, index) ...]``: offsets (B + 1,) on the CPU; the sorting
+        order, empty if sorted; the graphs (CPU) that take a product of their own; then for each
+        bucket of graphs of like size the graphs (g,) and the sorted position (g, L) of their
+        nodes. A shorter graph repeats its last node, so that padding holds no foreign value.
+    """
+    device = batch.device
+    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    order = batch.new_empty(0) if is_sorted else batch.argsort(stable=True)
+    occupied = sizes.nonzero().squeeze(1)
+    if occupied.numel() <= LOOP_LIMIT:
+        return [ptr, order, occupied]
+
+    level = (sizes[occupied].double().log() / torch.tensor(BUCKET_RATIO).double().log()).floor()
+    singles, buckets = [], []
+    for value in level.unique().tolist():
+        graphs = occupied[level == value]
+        if graphs.numel() == 1:
+            singles.append(graphs)
+            continue
+        length = sizes[graphs].unsqueeze(1)
+        step = torch.arange(int(length.max()))
+        index = ptr[graphs].unsqueeze(1) + torch.minimum(step, length - 1)
+        buckets += [graphs.to(device), index.to(device)]
+    return [ptr, order, torch.cat(singles) if singles else occupied[:0], *buckets]
+
+
+def _check_batch(batch: Tensor, batch_size: int | None) -> None:
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64:
+        got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+        raise TypeError(f"expected batch as an int64 tensor, got {got}")
+    if batch.dim() != 1:
+        raise ValueError(f"expected batch of shape (N,), got {tuple(batch.shape)}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | torch.SymInt | None):
+        raise TypeError(f"expected batch_size as an int or None, got {type(batch_size).__name__}")
+    if isinstance(batch_size, int) and batch_size < 0:
+        raise ValueError(f"expected batch_size of 0 or more, got {batch_size}")
+
+
+def _read(batch: Tensor, batch_size: int | None) -> tuple[int, Tensor, bool]:
+    r"""Number of graphs, their sizes on the CPU, and whether the nodes are sorted."""
+    if batch.numel() == 0:
+        return batch_size or 0, torch.zeros(batch_size or 0, dtype=torch.int64), True
+    ascending = (batch[1:] >= batch[:-1]).all().to(torch.int64)
+    facts = torch.stack([batch.min(), batch.max(), ascending])
+    if batch_size is None:
+        low, high, is_sorted = facts.tolist()
+        batch_size = high + 1
+        sizes = None if low < 0 else torch.bincount(batch).cpu()
+    else:
+        counts = batch.new_zeros(max(batch_size, 1))
+        counts.scatter_add_(0, batch.clamp(0, max(batch_size - 1, 0)), torch.ones_like(batch))
+        host = torch.cat([facts, counts[:batch_size]]).cpu()
+        (low, high, is_sorted), sizes = host[:3].tolist(), host[3:]
+    if low < 0 or high >= batch_size:
+        raise ValueError(
+            f"expected batch with entries from 0 to {batch_size - 1}, got {low} to {high}"
+        )
+    assert sizes is not None
+    return batch_size, sizes, bool(is_sorted)

@@ -1,0 +1,91 @@
+r"""Where the chunks of a set of nodes lie, and how a chunk is taken out and put back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from latentgraph.functional.ragged import Ragged, sorted_ragged
+
+
+class Span(NamedTuple):
+    r"""Where one chunk lies.
+
+    Attributes:
+        graphs: the graphs that its nodes belong to.
+        index: takes its nodes out of a tensor of all nodes.
+        batch: the graph of each node among ``graphs``; None where each has the same number.
+        stacked: whether the nodes of one graph of a ragged batch become (1, n, c).
+    """
+
+    graphs: slice
+    index: tuple[slice | Tensor, ...]
+    batch: Ragged | None
+    stacked: bool = False
+
+    def take(self, x: Tensor) -> Tensor:
+        r"""The rows of the chunk; a view wherever the index is made of slices."""
+        x = x[self.index]
+        return x.unsqueeze(0) if self.stacked else x
+
+    def put(self, into: Tensor, y: Tensor) -> None:
+        r"""Write the rows of the chunk."""
+        into[self.index] = y.squeeze(0) if self.stacked else y
+
+    def add(self, into: Tensor, y: Tensor) -> None:
+        r"""Add to the rows of the chunk, each of which occurs once."""
+        into[self.index] += y.squeeze(0) if self.stacked else y
+
+
+def even_spans(x: Tensor, batch: Ragged | None, chunk_size: int | None) -> list[Span]:
+    r"""Chunks of nearly one size, at most ``chunk_size`` nodes each.
+
+    Args:
+        x: (N, c) with a ``batch``, (B, n, c) without.
+        batch: the graph of each node.
+        chunk_size: nodes of a chunk; None for one chunk.
+    """
+    num_graphs = x.size(0) if batch is None else batch.batch_size
+    if chunk_size is None or x.shape[:-1].numel() <= chunk_size:
+        return [Span(slice(0, num_graphs), (slice(None),), batch)]
+    if batch is not None:
+        return _ragged_spans(x, batch, chunk_size)
+    graphs = _even_slices(num_graphs, max(1, chunk_size // max(x.size(1), 1)))
+    nodes = _even_slices(x.size(1), chunk_size)
+    return [Span(g, (g, n), None) for g in graphs for n in nodes]
+
+
+def _ragged_spans(x: Tensor, batch: Ragged, chunk_size: int) -> list[Span]:
+    ptr = torch.cat([batch.sizes.new_zeros(1), batch.sizes.cumsum(0)])
+    spans = []
+    for nodes in _even_slices(x.size(0), chunk_size):
+        ends = torch.tensor([nodes.start, nodes.stop - 1])
+        first, last = torch.searchsorted(ptr[1:], ends, right=True).tolist()
+        index = (nodes if batch.order is None else batch.order[nodes],)
+        graphs = slice(first, last + 1)
+        if first == last:
+            spans.append(Span(graphs, index, None, stacked=True))
+        else:
+            sizes = ptr[first : last + 2].clamp(nodes.start, nodes.stop).diff()
+            spans.append(Span(graphs, index, sorted_ragged(sizes, x.device)))
+    return spans
+
+
+def _even_slices(total: int, size: int) -> list[slice]:
+    count = max(1, -(-total // size))
+    edges = [total * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def auto_chunk_size(num_nodes: int, needs_grad: bool) -> int | None:
+    r"""Nodes of a chunk, by size: None, for all at once, below the sizes where chunks pay.
+
+    Args:
+        num_nodes: N.
+        needs_grad: whether a backward pass follows, which computes each chunk once more.
+    """
+    if num_nodes <= (16_384 if needs_grad else 8_192):
+        return None
+    return 4_096

@@ -1,0 +1,52 @@
+r"""What a layer was given, checked before anything is computed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+
+def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
+    r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``, or autocast is on."""
+    if x.dim() not in (2, 3) or x.size(-1) != channels:
+        raise ValueError(
+            f"expected x of shape (N, {channels}) or (B, n, {channels}), got {tuple(x.shape)}"
+        )
+    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"expected x of {dtype}, like the parameters, got {x.dtype}")
+
+
+def check_dense(x: Tensor, weight: Tensor | None) -> Tensor:
+    r"""Dense edge weights that fit the nodes ``x``, (N, c) or (B, n, c)."""
+    if x.dim() not in (2, 3):
+        raise ValueError(f"expected x of shape (N, c) or (B, n, c), got {tuple(x.shape)}")
+    if weight is None or weight.shape[:-1] != x.shape[:-1] or weight.dtype != x.dtype:
+        got = None if weight is None else f"{tuple(weight.shape)} of {weight.dtype}"
+        raise ValueError(
+            f"expected edge_weight of shape {(*x.shape[:-1], 'd')} and {x.dtype}, got {got}"
+        )
+    return weight
+
+
+def check_edges(
+    edge_index: Tensor, edge_weight: Tensor | None, num_sources: int, num_targets: int
+) -> None:
+    r"""Raise unless the edges, (2, E), lead from the sources to the targets."""
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
+        raise ValueError(
+            "expected edge_index of shape (2, E) and torch.int64, "
+            f"got {tuple(edge_index.shape)} of {edge_index.dtype}"
+        )
+    if edge_weight is not None and edge_weight.shape != edge_index.shape[1:]:
+        raise ValueError(
+            f"expected edge_weight of shape ({edge_index.size(1)},), got {tuple(edge_weight.shape)}"
+        )
+    if is_compiling() or edge_index.numel() == 0:
+        return
+    low, high = edge_index.amin(1).tolist(), edge_index.amax(1).tolist()
+    if min(low) < 0 or high[0] >= num_sources or high[1] >= num_targets:
+        raise ValueError(
+            f"expected edge_index from {num_sources} source to {num_targets} target nodes, got "
+            f"entries from {low[0]} to {high[0]} and from {low[1]} to {high[1]}"
+        )

@@ -1,0 +1,347 @@
+r"""The LatentGNN block: a few latent nodes for every visible node to talk through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from latentgraph import functional as LF
+from latentgraph.functional import Chunk, Passes, Ragged, State, stream
+from latentgraph.functional.affinity import inverse_norm
+from latentgraph.functional.precision import full_precision
+from latentgraph.functional.spans import auto_chunk_size
+from latentgraph.functional.streaming import Message
+from latentgraph.nn.checks import check_nodes
+from latentgraph.nn.latent_to_latent import LatentToLatentConv
+from latentgraph.nn.latent_to_visible import LatentToVisibleConv
+from latentgraph.nn.linear_norm import LinearNorm, Norm
+from latentgraph.nn.visible_to_latent import VisibleToLatentConv
+
+
+class Affinity(NamedTuple):
+    r"""How one kernel passed messages.
+
+    Attributes:
+        visible_to_latent: (N, d) or (B, n, d), :math:`P`, normalized.
+        latent_to_visible: same shape, :math:`S`, normalized.
+        latent: (B, d, c), :math:`Z'`, the latent features that were sent back.
+    """
+
+    visible_to_latent: Tensor
+    latent_to_visible: Tensor
+    latent: Tensor
+
+
+class Kernel(nn.Module):
+    r"""One of the kernels: what makes its affinities, and its graph convolution."""
+
+    def __init__(
+        self,
+        channels: int,
+        affinity_channels: int,
+        num_latents: int,
+        symmetric: bool,
+        graph_conv: bool,
+        norm: Norm | None,
+        **factory: Any,
+    ) -> None:
+        super().__init__()
+        width = channels + affinity_channels
+        self.psi_v2l = LinearNorm(width, num_latents, norm, **factory)
+        self.psi_l2v = None if symmetric else LinearNorm(width, num_latents, norm, **factory)
+        self.conv = LinearNorm(channels, channels, norm, **factory) if graph_conv else None
+
+
+class LatentGNN(nn.Module):
+    r"""Non-local context through latent nodes, at a cost linear in the number of nodes.
+
+    `LatentGNN: Learning Efficient Non-local Relations for Visual Recognition
+    <https://arxiv.org/abs/1905.11634>`_ (ICML 2019)
+
+    With :math:`c = C // s`, :math:`\ell_2` dividing by :math:`\max(\|\cdot\|_2, 10^{-12})` and
+    kernels m of :math:`d_m` latent nodes:
+
+    .. math::
+        q &= \ell_2^{row}(norm(x W_v)) \qquad k = \ell_2^{row}(norm(x W_l)) \\
+        P_m &= \ell_2^{nodes}(relu(norm(q \Theta_{v,m}))) \qquad
+        S_m = \ell_2^{latents}(relu(norm(k \Theta_{l,m}))) \\
+        Z_m &= P_m^\top q \qquad
+        Z'_m = softmax_{row}(\hat Z_m \hat Z_m^\top / \tau)\, Z_m \qquad V_m = S_m Z'_m \\
+        out &= x + \gamma\, norm([V_1 \dots V_M] W_{up})
+
+    ==================  ==========================================================
+    symbol              here
+    ==================  ==========================================================
+    :math:`W_v, W_l`    ``visible.linear``, ``latent.linear`` (one, shared, where symmetric)
+    :math:`\Theta`      ``kernels[m].psi_v2l.linear``, ``kernels[m].psi_l2v.linear``
+    :math:`W_g`         ``kernels[m].conv.linear``, with ``graph_conv``
+    :math:`W_{up}`      ``up.linear``
+    :math:`d_1 \dots`   ``latent_dims``
+    ==================  ==========================================================
+
+    The paper's networks use batch norm (``norm="batch_norm"``); the default is row by row, so that
+    no result depends on what else is in the batch.
+
+    Args:
+        channels: C, size of a node's features.
+        latent_dims: latent nodes :math:`d_m` of each kernel.
+        reduction: s, by which channels are reduced inside.
+        mode: ``"asymmetric"`` as above; ``"symmetric"`` has one projection q and
+            :math:`P_m = S_m = \ell_2^{latents}(relu(norm(q \Theta_m)))`.
+        norm: ``"layer_norm"`` over channels, ``"batch_norm"`` over all nodes of a call, or None.
+        graph_conv: adds :math:`V_m \leftarrow relu(norm(V_m W_g))`.
+        mixing: ``"cosine"`` as above, ``"residual"`` adds :math:`Z_m` to it, ``"none"`` leaves
+            :math:`Z'_m = Z_m`.
+        temperature: :math:`\tau`, or ``"learned"``, which starts at 1/8.
+        affinity_channels: size of further features that only the affinities see, concatenated to q
+            and k before :math:`\Theta` (:func:`position_features` has 4).
+        gamma_init: :math:`\gamma` at the start; 0 makes the block the identity.
+        chunk_size: nodes taken at once; None chooses from the sizes, a number forces. Batch norm in
+            training takes all nodes at once.
+        device: where the parameters live.
+        dtype: dtype of the parameters.
+
+    Raises:
+        ValueError: an option has none of the values above, or an inner width is too small.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        latent_dims: Sequence[int] = (64,),
+        reduction: int = 4,
+        mode: Literal["asymmetric", "symmetric"] = "asymmetric",
+        norm: Norm | None = "layer_norm",
+        graph_conv: bool = False,
+        mixing: Literal["cosine", "residual", "none"] = "cosine",
+        temperature: float | Literal["learned"] = 1.0,
+        affinity_channels: int = 0,
+        gamma_init: float = 0.0,
+        chunk_size: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if mode not in ("asymmetric", "symmetric"):
+            raise ValueError(f"expected mode 'asymmetric' or 'symmetric', got {mode!r}")
+        if mixing not in ("cosine", "residual", "none"):
+            raise ValueError(f"expected mixing 'cosine', 'residual' or 'none', got {mixing!r}")
+        if not latent_dims:
+            raise ValueError("expected latent_dims with at least one kernel, got none")
+        if temperature != "learned" and not float(temperature) > 0:
+            raise ValueError(f"expected temperature above 0 or 'learned', got {temperature!r}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.channels, self.latent_dims = channels, tuple(latent_dims)
+        self.reduction, self.mode, self.mixing = reduction, mode, mixing
+        self.affinity_channels, self.gamma_init = affinity_channels, gamma_init
+        self.chunk_size = chunk_size
+        width = channels // reduction
+        symmetric = mode == "symmetric"
+        self.visible = LinearNorm(channels, width, norm, **factory)
+        self.latent = None if symmetric else LinearNorm(channels, width, norm, **factory)
+        self.kernels = nn.ModuleList(
+            Kernel(width, affinity_channels, d, symmetric, graph_conv, norm, **factory)
+            for d in self.latent_dims
+        )
+        self.up = LinearNorm(width * len(self.latent_dims), channels, norm, **factory)
+        self.gamma = nn.Parameter(torch.empty(1, **factory))
+        self.log_temperature: nn.Parameter | None = None
+        self.temperature = temperature
+        if temperature == "learned":
+            self.log_temperature = nn.Parameter(torch.empty(1, **factory))
+        self.visible_to_latent = VisibleToLatentConv()
+        self.latent_to_latent = LatentToLatentConv()
+        self.latent_to_visible = LatentToVisibleConv()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""New random weights, :math:`\gamma` at ``gamma_init``."""
+        for module in self.modules():
+            if isinstance(module, LinearNorm):
+                module.reset_parameters()
+        nn.init.constant_(self.gamma, self.gamma_init)
+        if self.log_temperature is not None:
+            nn.init.constant_(self.log_temperature, math.log(1 / 8))
+
+    def forward(
+        self,
+        x: Tensor,
+        batch: Tensor | Ragged | None = None,
+        batch_size: int | None = None,
+        affinity_x: Tensor | None = None,
+        return_affinity: bool = False,
+    ) -> Tensor | tuple[Tensor, list[Affinity]]:
+        r"""Add context to every node.
+
+        Args:
+            x: (N, C) node features, or (B, n, C) for graphs of one size, in any strides.
+            batch: (N,) the graph of each node, in any order; None for one graph.
+            batch_size: number of graphs B; by default the largest entry of ``batch`` plus one.
+            affinity_x: (N, ``affinity_channels``) or (B, n, ...), seen by the affinities alone.
+            return_affinity: also return how each kernel passed messages.
+
+        Returns:
+            The shape, dtype and memory format of ``x``; with ``return_affinity`` also a list of
+            :class:`Affinity`.
+
+        Raises:
+            ValueError: shapes do not fit.
+            TypeError: the dtype is not that of the parameters, outside autocast.
+        """
+        check_nodes(x, self.channels, self.gamma.dtype)
+        graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0)) if x.dim() == 2 else None
+        inputs = (x, *self._checked_affinity_x(x, affinity_x))
+        steps = _Steps(self)
+        out = stream(steps.passes(), inputs, graphs, self._chunk_size_of(x))
+        return (out, steps.affinities(inputs, graphs)) if return_affinity else out
+
+    def passes(self) -> Passes:
+        r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
+        return _Steps(self).passes()
+
+    def _chunk_size_of(self, x: Tensor) -> int | None:
+        if any(m.needs_all_rows for m in self.modules() if isinstance(m, LinearNorm)):
+            return None
+        if self.chunk_size is not None:
+            return self.chunk_size
+        needs_grad = torch.is_grad_enabled() and (x.requires_grad or self.gamma.requires_grad)
+        return auto_chunk_size(x.shape[:-1].numel(), needs_grad)
+
+    def _checked_affinity_x(self, x: Tensor, affinity_x: Tensor | None) -> tuple[Tensor, ...]:
+        if affinity_x is None and self.affinity_channels == 0:
+            return ()
+        expected = (*x.shape[:-1], self.affinity_channels)
+        if affinity_x is None or tuple(affinity_x.shape) != expected:
+            got = None if affinity_x is None else tuple(affinity_x.shape)
+            raise ValueError(f"expected affinity_x of shape {expected}, got {got}")
+        return (affinity_x,)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.channels}, latent_dims={self.latent_dims}, "
+            f"reduction={self.reduction}, mode={self.mode!r}, mixing={self.mixing!r})"
+        )
+
+
+class _Steps:
+    r"""The three steps of one call, on weights that were folded once."""
+
+    def __init__(self, block: LatentGNN) -> None:
+        self.block = block
+        kernels = [kernel for kernel in block.kernels if isinstance(kernel, Kernel)]
+        self.visible = block.visible.rows()
+        self.latent = self.visible if block.latent is None else block.latent.rows()
+        self.psi_v2l = [kernel.psi_v2l.rows() for kernel in kernels]
+        self.psi_l2v = [
+            shared if kernel.psi_l2v is None else kernel.psi_l2v.rows()
+            for kernel, shared in zip(kernels, self.psi_v2l, strict=True)
+        ]
+        self.convs = [kernel.conv.rows() for kernel in kernels if kernel.conv is not None]
+        self.up = block.up.rows(scale=block.gamma)
+        d, c, channels = sum(block.latent_dims), self.visible.out_channels, block.channels
+        unfolded = d * c + len(kernels) * c * channels
+        self.up_folds = not self.convs and d * channels < unfolded
+
+    def passes(self) -> Passes:
+        functions = [self.visible, self.latent, *self.psi_v2l, *self.psi_l2v, *self.convs, self.up]
+        weights = {id(w): w for function in functions for w in function.weights}
+        if self.block.log_temperature is not None:
+            weights[0] = self.block.log_temperature
+        return Passes(self.encode, self.update, self.decode, tuple(weights.values()))
+
+    def encode(self, chunk: Chunk) -> State:
+        r"""Visible to latent: :math:`P^\top q`, and what normalizes P over the nodes."""
+        q, weights = self.send(chunk)
+        with full_precision(q):
+            sums = [self.visible_to_latent(q, p, chunk) for p in weights]
+            if self.block.mode == "asymmetric":
+                sums += [LF.sum_nodes(p * p, chunk.batch) for p in weights]
+        return State(tuple(sums))
+
+    def update(self, state: State) -> Message:
+        r"""Latent to latent: :math:`Z' = F Z`, and the way up where that is cheaper here."""
+        with full_precision(state.sums[0]):
+            latents = [self.mix(z) for z in self.normalized(state)]
+            if not self.up_folds:
+                return tuple(latents)
+            ways_up = self.up.weight.split(self.visible.out_channels, dim=1)
+            return tuple(z @ w.T.to(z.dtype) for z, w in zip(latents, ways_up, strict=True))
+
+    def decode(self, chunk: Chunk, message: Message) -> Tensor:
+        r"""Latent to visible: :math:`S Z'`, the way up, and the sum with x."""
+        x = chunk.x
+        with full_precision(x):
+            received = [
+                self.block.latent_to_visible(z.flatten(0, 1), None, s, chunk.batch)
+                for s, z in zip(self.read(chunk), message, strict=True)
+            ]
+        if self.up_folds:
+            return (x + self.up.follow(sum(received[1:], received[0]))).to(x.dtype)
+        if self.convs:
+            pairs = zip(self.convs, received, strict=True)
+            received = [conv(v.to(x.dtype)).relu() for conv, v in pairs]
+        return (x + self.up(torch.cat(received, -1).to(x.dtype))).to(x.dtype)
+
+    def send(self, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
+        r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""
+        q = LF.l2(self.visible(chunk.x))
+        with full_precision(q):
+            seen = _beside(q, chunk)
+            weights = [psi(seen).relu() for psi in self.psi_v2l]
+            return q, [LF.l2(p) for p in weights] if self.block.mode == "symmetric" else weights
+
+    def read(self, chunk: Chunk) -> list[Tensor]:
+        r"""For each kernel S."""
+        k = LF.l2(self.latent(chunk.x))
+        with full_precision(k):
+            seen = _beside(k, chunk)
+            return [LF.l2(psi(seen).relu()) for psi in self.psi_l2v]
+
+    def visible_to_latent(self, q: Tensor, p: Tensor, chunk: Chunk) -> Tensor:
+        r"""(B, d, c)."""
+        z: Tensor = self.block.visible_to_latent(q, None, p, chunk.batch)
+        return z.view(chunk.graphs.stop - chunk.graphs.start, p.size(-1), q.size(-1))
+
+    def normalized(self, state: State) -> tuple[Tensor, ...]:
+        r"""For each kernel Z; the node norms of P stand on its d rows."""
+        if self.block.mode == "symmetric":
+            return state.sums
+        half = len(state.sums) // 2
+        pairs = zip(state.sums[:half], state.sums[half:], strict=True)
+        return tuple(z * inverse_norm(squares).unsqueeze(2) for z, squares in pairs)
+
+    def mix(self, z: Tensor) -> Tensor:
+        r""":math:`Z'`, (B, d, c)."""
+        block = self.block
+        if block.mixing == "none":
+            return z
+        tau = block.temperature if block.log_temperature is None else block.log_temperature.exp()
+        mixed: Tensor = block.latent_to_latent(
+            z.flatten(0, 1), batch_size=z.size(0), temperature=tau
+        )
+        return mixed.view_as(z) + z if block.mixing == "residual" else mixed.view_as(z)
+
+    def affinities(self, inputs: tuple[Tensor, ...], batch: Ragged | None) -> list[Affinity]:
+        r"""What the three steps used, all nodes at once."""
+        x = inputs[0]
+        flat = batch is None and x.dim() == 2
+        stacked = tuple(t.unsqueeze(0) for t in inputs) if flat else inputs
+        num_graphs = stacked[0].size(0) if batch is None else batch.batch_size
+        chunk = Chunk(stacked, batch, slice(0, num_graphs))
+        _, sent = self.send(chunk)
+        if self.block.mode == "asymmetric":
+            sent = [LF.l2_over_nodes(p, batch) for p in sent]
+        latents = [self.mix(z) for z in self.normalized(self.encode(chunk))]
+        found = zip(sent, self.read(chunk), latents, strict=True)
+        return [
+            Affinity(p.view(*x.shape[:-1], -1), s.view(*x.shape[:-1], -1), z) for p, s, z in found
+        ]
+
+
+def _beside(q: Tensor, chunk: Chunk) -> Tensor:
+    r"""q and the further features that the affinities see."""
+    return torch.cat([q, *(t.to(q.dtype) for t in chunk.inputs[1:])], -1)

@@ -1,0 +1,93 @@
+r"""Blocks on feature maps: pixels as the nodes of one graph for each sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def grid_to_nodes(x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The positions of feature maps as nodes.
+
+    Args:
+        x: (B, C, \*spatial) with 1, 2 or 3 spatial dimensions.
+
+    Returns:
+        (B·n, C) node features, a view where ``x`` is channels-last, and (B·n,) the sample of each.
+    """
+    _check_grid(x)
+    nodes = x.flatten(2).mT
+    batch = torch.arange(x.size(0), device=x.device).repeat_interleave(nodes.size(1))
+    return nodes.flatten(0, 1), batch
+
+
+def nodes_to_grid(x: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    r"""Nodes, as from :func:`grid_to_nodes`, as feature maps.
+
+    Args:
+        x: (B·n, C) node features.
+        spatial: sizes of the 1, 2 or 3 spatial dimensions, n in all.
+
+    Returns:
+        (B, C, \*spatial), a view.
+
+    Raises:
+        ValueError: the nodes do not fill whole maps.
+    """
+    num_nodes = torch.Size(spatial).numel()
+    if x.dim() != 2 or num_nodes == 0 or x.size(0) % num_nodes:
+        raise ValueError(
+            f"expected x of shape (B*{num_nodes}, C) for maps of {tuple(spatial)}, "
+            f"got {tuple(x.shape)}"
+        )
+    return x.unflatten(0, (-1, num_nodes)).mT.unflatten(2, tuple(spatial))
+
+
+class OnGrid(nn.Module):
+    r"""A block of this library on feature maps.
+
+    Every position of a map is a node, every sample a graph. The block gets (B, n, C), a view of the
+    map in its own memory: a channel-first map is not transposed.
+
+    Args:
+        block: called as ``block(x)`` on (B, n, C).
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def reset_parameters(self) -> None:
+        r"""New random weights of the block."""
+        self.block.reset_parameters()  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        r"""Run the block on every sample.
+
+        Args:
+            x: (B, C, \*spatial) with 1, 2 or 3 spatial dimensions, contiguous or channels-last.
+
+        Returns:
+            Shape, dtype and memory format of ``x``.
+
+        Raises:
+            ValueError: ``x`` has no or more than 3 spatial dimensions.
+        """
+        _check_grid(x)
+        out: Tensor = self.block(x.flatten(2).mT)
+        return out.mT.unflatten(2, x.shape[2:]).contiguous(memory_format=_memory_format(x))
+
+
+def _check_grid(x: Tensor) -> None:
+    if not 3 <= x.dim() <= 5:
+        raise ValueError(
+            "expected x of shape (B, C, *spatial) with 1, 2 or 3 spatial dimensions, "
+            f"got {tuple(x.shape)}"
+        )
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if last is not None and not x.is_contiguous() and x.is_contiguous(memory_format=last):
+        return last
+    return torch.contiguous_format

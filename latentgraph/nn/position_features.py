@@ -1,0 +1,48 @@
+r"""Positions as features that the affinities of LatentGNN can use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from latentgraph import functional as LF
+from latentgraph.functional import Ragged
+from latentgraph.functional.precision import wide
+
+
+def position_features(
+    pos: Tensor,
+    batch: Tensor | Ragged | None = None,
+    batch_size: int | None = None,
+    scale: float = 6.0,
+) -> Tensor:
+    r"""Positions, centered in each graph and in units of its size, beside their squared radius.
+
+    .. math:: \hat p = s\,(p - \bar p) / r \qquad r^2 = mean \|p - \bar p\|^2 \qquad
+        [\hat p, \|\hat p\|^2 / s]
+
+    The square turns :math:`\exp(2 c p - \|p\|^2)` into a window around c, so that a latent node can
+    stand for a place; without it an affinity of positions is a half plane.
+
+    Args:
+        pos: (N, D) positions, in any unit.
+        batch: (N,) the graph of each node, or None.
+        batch_size: number of graphs B.
+        scale: s, in units of the rms radius of the graph.
+
+    Returns:
+        (N, D + 1), float32 or wider. A graph of one place has zeros.
+    """
+    if pos.dim() != 2:
+        raise ValueError(f"expected pos of shape (N, D), got {tuple(pos.shape)}")
+    pos = wide(pos)
+    graphs = Ragged.of(batch, batch_size, num_nodes=pos.size(0))
+    num_nodes = LF.sum_nodes(torch.ones_like(pos[:, :1]), graphs).clamp_min(1)
+    centered = pos - LF.to_nodes(LF.sum_nodes(pos, graphs) / num_nodes, graphs).view(
+        -1, pos.size(1)
+    )
+    squares = (centered * centered).sum(1, keepdim=True)
+    variance = LF.sum_nodes(squares, graphs) / num_nodes
+    inverse_radius = LF.to_nodes(variance.clamp_min(1e-24).rsqrt(), graphs).view(-1, 1)
+    unit = centered * inverse_radius
+    return torch.cat([unit, (unit * unit).sum(1, keepdim=True)], 1) * scale
