@@ -10,6 +10,7 @@ whatever depends on the data (order, sizes, which products are taken together) s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,7 +108,8 @@ def _visible_to_latent(
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
     if _sizes_agree(plan):
-        return weight.unflatten(0, (batch_size, -1)).mT @ x.unflatten(0, (batch_size, -1))
+        rows = (batch_size, weight.size(0) // batch_size, -1)
+        return weight.reshape(rows).mT @ x.reshape(rows)
     z = x.new_zeros(batch_size, weight.size(1), x.size(1))
     for graphs, nodes in groups:
         if isinstance(nodes, slice):
@@ -128,7 +130,7 @@ def _latent_to_visible(
     if order.numel():
         weight = weight.index_select(0, order)
     if _sizes_agree(plan):
-        y = (weight.unflatten(0, (batch_size, -1)) @ z).flatten(0, 1)
+        y = (weight.reshape(batch_size, weight.size(0) // batch_size, -1) @ z).flatten(0, 1)
     else:
         y = z.new_empty(weight.size(0), z.size(2))
         for graphs, nodes in groups:
@@ -151,18 +153,16 @@ def _(weight: Tensor, z: Tensor, batch: Tensor, batch_size: int, plan: list[Tens
     return z.new_empty(weight.size(0), z.size(2))
 
 
-def _keep(
-    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: Tensor
-) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     weight, features, batch, batch_size, plan = inputs
-    ctx.save_for_backward(weight, features)  # type: ignore[arg-type]
-    ctx.membership = (batch, batch_size, plan)  # type: ignore[attr-defined]
+    ctx.save_for_backward(weight, features)
+    ctx.membership = (batch, batch_size, plan)
 
 
 Gradients = tuple["Tensor | None", "Tensor | None", None, None, list[None]]
 
 
-def _visible_to_latent_backward(ctx, grad: Tensor) -> Gradients:  # type: ignore[no-untyped-def]
+def _visible_to_latent_backward(ctx: Any, grad: Tensor) -> Gradients:
     weight, x = ctx.saved_tensors
     grad_weight = grad_x = None
     if ctx.needs_input_grad[0]:
@@ -172,7 +172,7 @@ def _visible_to_latent_backward(ctx, grad: Tensor) -> Gradients:  # type: ignore
     return grad_weight, grad_x, None, None, [None for _ in ctx.membership[2]]
 
 
-def _latent_to_visible_backward(ctx, grad: Tensor) -> Gradients:  # type: ignore[no-untyped-def]
+def _latent_to_visible_backward(ctx: Any, grad: Tensor) -> Gradients:
     weight, z = ctx.saved_tensors
     grad_weight = grad_z = None
     if ctx.needs_input_grad[0]:

@@ -12,5 +12,5 @@ def wide(x: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    r"""A context without autocast, which takes products to half precision even after ``float()``."""
+    r"""A context without autocast, which would take even products of floats to half precision."""
     return torch.autocast(x.device.type, enabled=False)

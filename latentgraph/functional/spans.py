@@ -2,6 +2,7 @@ r"""Where the chunks of a set of nodes lie, and how a chunk is taken out and put
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,28 +16,28 @@ class Span(NamedTuple):
 
     Attributes:
         graphs: the graphs that its nodes belong to.
-        index: takes its nodes out of a tensor of all nodes.
+        where: takes its nodes out of a tensor of all nodes.
         batch: the graph of each node among ``graphs``; None where each has the same number.
         stacked: whether the nodes of one graph of a ragged batch become (1, n, c).
     """
 
     graphs: slice
-    index: tuple[slice | Tensor, ...]
+    where: tuple[slice | Tensor, ...]
     batch: Ragged | None
     stacked: bool = False
 
     def take(self, x: Tensor) -> Tensor:
         r"""The rows of the chunk; a view wherever the index is made of slices."""
-        x = x[self.index]
+        x = x[self.where]
         return x.unsqueeze(0) if self.stacked else x
 
     def put(self, into: Tensor, y: Tensor) -> None:
         r"""Write the rows of the chunk."""
-        into[self.index] = y.squeeze(0) if self.stacked else y
+        into[self.where] = y.squeeze(0) if self.stacked else y
 
     def add(self, into: Tensor, y: Tensor) -> None:
         r"""Add to the rows of the chunk, each of which occurs once."""
-        into[self.index] += y.squeeze(0) if self.stacked else y
+        into[self.where] += y.squeeze(0) if self.stacked else y
 
 
 def even_spans(x: Tensor, batch: Ragged | None, chunk_size: int | None) -> list[Span]:
@@ -76,7 +77,7 @@ def _ragged_spans(x: Tensor, batch: Ragged, chunk_size: int) -> list[Span]:
 def _even_slices(total: int, size: int) -> list[slice]:
     count = max(1, -(-total // size))
     edges = [total * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def auto_chunk_size(num_nodes: int, needs_grad: bool) -> int | None:

@@ -138,7 +138,9 @@ def stream(
     if len(spans) == 1:
         out = _in_one_chunk(passes, inputs, batch)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *passes.weights)):
-        out = _Recomputed.apply(passes, batch, spans, len(inputs), *inputs, *passes.weights)
+        out = _Recomputed.apply(  # type: ignore[no-untyped-call]
+            passes, batch, spans, len(inputs), *inputs, *passes.weights
+        )
     else:
         with torch.no_grad(), torch.autocast(**_autocast_of(inputs[0])):
             _, out = _in_chunks(passes, inputs, batch, spans)

@@ -66,7 +66,7 @@ class LinearNorm(nn.Module):
         Args:
             scale: (1,), multiplies the output.
         """
-        weight = self.linear.weight
+        weight: Tensor = self.linear.weight
         norm = self.norm
         if isinstance(norm, nn.LayerNorm):
             gain, shift = norm.weight, norm.bias
@@ -77,7 +77,7 @@ class LinearNorm(nn.Module):
             return RowFunction(weight if scale is None else weight * scale)
         if self.needs_all_rows:
             return RowFunction(weight, batch_norm=norm, scale=scale)
-        weight, bias = _folded(weight, norm)
+        weight, bias = _folded(self.linear.weight, norm)
         if scale is not None:
             weight, bias = weight * scale, bias * scale
         return RowFunction(weight, bias)
@@ -155,7 +155,8 @@ def make_norm(
 
 def _folded(weight: Tensor, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     r"""Weight and bias of a linear map that does what the product and an eval batch norm do."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     factor = (wide(norm.running_var) + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight

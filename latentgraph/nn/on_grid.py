@@ -40,7 +40,8 @@ def nodes_to_grid(x: Tensor, spatial: tuple[int, ...]) -> Tensor:
             f"expected x of shape (B*{num_nodes}, C) for maps of {tuple(spatial)}, "
             f"got {tuple(x.shape)}"
         )
-    return x.unflatten(0, (-1, num_nodes)).mT.unflatten(2, tuple(spatial))
+    channels_first = x.view(-1, num_nodes, x.size(1)).mT
+    return channels_first.view(*channels_first.shape[:2], *spatial)
 
 
 class OnGrid(nn.Module):
@@ -75,7 +76,7 @@ class OnGrid(nn.Module):
         """
         _check_grid(x)
         out: Tensor = self.block(x.flatten(2).mT)
-        return out.mT.unflatten(2, x.shape[2:]).contiguous(memory_format=_memory_format(x))
+        return out.mT.view(x.shape).contiguous(memory_format=_memory_format(x))
 
 
 def _check_grid(x: Tensor) -> None:

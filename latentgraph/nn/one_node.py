@@ -155,8 +155,7 @@ class OneNodeBlock(nn.Module):
         r"""Visible to latent: weighted sum of the features, and sum of the weights."""
         shift = None
         if self.score is None:
-            with full_precision(chunk.x):
-                weight = wide(chunk.x.new_ones(())).expand(*chunk.x.shape[:-1], 1)
+            weight = wide(chunk.x.new_ones(())).expand(*chunk.x.shape[:-1], 1)
         else:
             score = wide(self.score(chunk.x))
             shift = max_over_nodes(score, chunk.batch)
