@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from latentgraph.functional.ragged import Ragged, sorted_ragged
 
@@ -80,13 +81,16 @@ def _even_slices(total: int, size: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def auto_chunk_size(num_nodes: int, needs_grad: bool) -> int | None:
+def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     r"""Nodes of a chunk, by size: None, for all at once, below the sizes where chunks pay.
 
     Args:
-        num_nodes: N.
+        x: (N, C) or (B, n, C).
         needs_grad: whether a backward pass follows, which computes each chunk once more.
     """
+    if is_compiling():
+        return None
+    num_nodes = x.shape[:-1].numel()
     if num_nodes <= (16_384 if needs_grad else 8_192):
         return None
     return 4_096

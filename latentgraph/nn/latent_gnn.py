@@ -209,7 +209,7 @@ class LatentGNN(nn.Module):
         if self.chunk_size is not None:
             return self.chunk_size
         needs_grad = torch.is_grad_enabled() and (x.requires_grad or self.gamma.requires_grad)
-        return auto_chunk_size(x.shape[:-1].numel(), needs_grad)
+        return auto_chunk_size(x, needs_grad)
 
     def _checked_affinity_x(self, x: Tensor, affinity_x: Tensor | None) -> tuple[Tensor, ...]:
         if affinity_x is None and self.affinity_channels == 0:

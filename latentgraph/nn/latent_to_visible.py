@@ -2,6 +2,8 @@ r"""Step 3 of the message passing: the latent nodes send back."""
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
@@ -82,7 +84,7 @@ class LatentToVisibleConv(MessagePassing):
             raise ValueError(
                 f"expected edge_weight of shape (N, d) or (B, n, d) and {z.dtype}, got {got}"
             )
-        if num_nodes not in (None, weight.shape[:-1].numel()):
+        if num_nodes is not None and num_nodes != math.prod(weight.shape[:-1]):
             raise ValueError(
                 f"expected edge_weight for {num_nodes} nodes, got {tuple(weight.shape)}"
             )

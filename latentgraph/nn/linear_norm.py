@@ -66,13 +66,13 @@ class LinearNorm(nn.Module):
         Args:
             scale: (1,), multiplies the output.
         """
-        weight: Tensor = self.linear.weight
         norm = self.norm
+        weight: Tensor = self.linear.weight
         if isinstance(norm, nn.LayerNorm):
-            gain, shift = norm.weight, norm.bias
+            affine: tuple[Tensor, Tensor] = (norm.weight, norm.bias)
             if scale is not None:
-                gain, shift = gain * scale, shift * scale
-            return RowFunction(weight, layer_norm=(gain, shift, norm.eps))
+                affine = (norm.weight * scale, norm.bias * scale)
+            return RowFunction(weight, layer_norm=(*affine, norm.eps))
         if norm is None:
             return RowFunction(weight if scale is None else weight * scale)
         if self.needs_all_rows:

@@ -144,7 +144,7 @@ class OneNodeBlock(nn.Module):
         chunk_size = self.chunk_size
         if chunk_size is None:
             needs_grad = torch.is_grad_enabled() and (x.requires_grad or parameter.requires_grad)
-            chunk_size = auto_chunk_size(x.shape[:-1].numel(), needs_grad)
+            chunk_size = auto_chunk_size(x, needs_grad)
         return stream(self.passes(), (x,), graphs, chunk_size)
 
     def passes(self) -> Passes:
