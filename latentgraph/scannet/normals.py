@@ -1,0 +1,57 @@
+r"""Normals of a mesh from its faces, and of a point cloud from its neighborhoods."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentgraph.scannet.extras import need
+
+
+def vertex_normals(pos: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
+    r"""Mean normal of the faces around each vertex, weighted by their areas.
+
+    Args:
+        pos: Positions, (V, 3).
+        faces: Corners of the triangles, (F, 3), counter-clockwise seen from outside.
+
+    Returns:
+        (V, 3), of length 1, or 0 for a vertex without a face of any area.
+    """
+    corner = pos.astype(np.float64)[faces]
+    # The length of this product is twice the area, which gives the weight for free.
+    face_normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    total = np.stack(
+        [
+            sum(np.bincount(faces[:, i], face_normal[:, axis], len(pos)) for i in range(3))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    unit = np.divide(total, length, out=np.zeros_like(total), where=length > 0)
+    normals: NDArray[np.float32] = unit.astype(np.float32)
+    return normals
+
+
+def estimate_normals(pos: NDArray[np.float32], neighbors: int = 30) -> NDArray[np.float32]:
+    r"""Normals of the planes through each point's neighbors, by Open3D.
+
+    All look to the middle of the scene, where a room was scanned from.
+
+    Args:
+        pos: Positions, (V, 3).
+        neighbors: How many neighbors a plane goes through.
+
+    Returns:
+        (V, 3), of length 1.
+
+    Raises:
+        ImportError: If Open3D is not installed.
+    """
+    o3d = need("open3d", "to estimate normals")
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(pos.astype(np.float64)))
+    cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbors))
+    cloud.orient_normals_towards_camera_location((pos.min(axis=0) + pos.max(axis=0)) / 2.0)
+    normals: NDArray[np.float32] = np.asarray(cloud.normals, dtype=np.float32)
+    return normals

@@ -1,0 +1,193 @@
+r"""Points from one file: PLY by plyfile, which keeps every property; other formats by Open3D."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentgraph.scannet.extras import need
+
+_CLOUDS = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")
+_MESHES = (".obj", ".off", ".stl")
+_ELEMENT = re.compile(rb"^element[ \t]+(\w+)[ \t]+(\d{1,18})[ \t]*\r?$", re.MULTILINE)
+
+
+class ScanError(ValueError):
+    r"""A scan that cannot be used. The message is one line with the file and the reason."""
+
+
+@dataclass
+class Points:
+    r"""What one file says about V points.
+
+    Args:
+        pos: Positions, (V, 3) float32, in the file's own unit and axes (meters, z up in ScanNet).
+        color: Colors, (V, 3) uint8, or None.
+        normal: Normals, (V, 3) float32, of length 1, or 0 where the file has none; or None.
+        faces: Corners of the triangles, (F, 3) int64, or None.
+        label: The property ``label``, (V,) int64, or None. In ScanNet these are NYU40 ids.
+    """
+
+    pos: NDArray[np.float32]
+    color: NDArray[np.uint8] | None = None
+    normal: NDArray[np.float32] | None = None
+    faces: NDArray[np.int64] | None = None
+    label: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pos)
+
+
+def read_points(path: str | Path) -> Points:
+    r"""Read a point cloud or a mesh, with whatever it has of colors, normals, faces and labels.
+
+    Args:
+        path: A PLY file, text or binary, or one of another format that Open3D reads: PCD, PTS,
+            XYZ, OBJ, OFF, STL.
+
+    Raises:
+        ScanError: If the file is missing, damaged or cut off, of another type, without points, or
+            has positions that are not finite.
+        ImportError: If the package that reads this type is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ScanError(f"{path}: no such file")
+    kind = path.suffix.lower()
+    if kind == ".ply":
+        points = _read_ply(path)
+    elif kind in _CLOUDS + _MESHES:
+        points = _read_open3d(path)
+    else:
+        known = ", ".join((".ply", *_CLOUDS, *_MESHES))
+        raise ScanError(f"{path}: expected a file of type {known}, got {kind or 'none'}")
+    if len(points) == 0:
+        raise ScanError(f"{path}: the file has no points")
+    bad = int((~np.isfinite(points.pos)).any(axis=1).sum())
+    if bad:
+        raise ScanError(f"{path}: {bad} of {len(points)} points have NaN or infinite coordinates")
+    return points
+
+
+def vertex_count(path: str | Path) -> int:
+    r"""Number of vertices that the header of a PLY file announces.
+
+    Raises:
+        ScanError: If the file is missing or has no such header.
+    """
+    return _announced(Path(path)).get("vertex", 0)
+
+
+def _announced(path: Path) -> dict[str, int]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+    except OSError as error:
+        raise ScanError(f"{path}: {error.strerror}") from error
+    header, end, _ = start.partition(b"end_header")
+    if not header.startswith(b"ply") or not end:
+        raise ScanError(f"{path}: not a PLY file, or cut off within its header")
+    return {name.decode(): int(count) for name, count in _ELEMENT.findall(header)}
+
+
+def _read_ply(path: Path) -> Points:
+    plyfile = need("plyfile", "to read PLY files")
+    announced, size = _announced(path), path.stat().st_size
+    if sum(announced.values()) > size:  # found out here, before memory for them is asked for
+        raise ScanError(f"{path}: cut off: {announced} announced, in {size:,} bytes")
+    try:
+        try:
+            # Mapped at once where all faces are triangles, and row by row otherwise.
+            triangles = {"vertex_indices": 3, "vertex_index": 3}
+            elements = plyfile.PlyData.read(path, known_list_len={"face": triangles})
+        except plyfile.PlyElementParseError as error:
+            if "list length" not in str(error):
+                raise
+            elements = plyfile.PlyData.read(path)
+        vertex = elements["vertex"].data
+        pos = _columns(vertex, "x", "y", "z")
+        color = _columns(vertex, "red", "green", "blue")
+        normal = _columns(vertex, "nx", "ny", "nz")
+        label = _columns(vertex, "label")
+        faces = _triangles(elements["face"].data) if announced.get("face") else None
+    except (plyfile.PlyParseError, KeyError, OSError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ScanError(f"{path}: damaged or cut off at {size:,} bytes: {reason}") from error
+    if pos is None:
+        raise ScanError(f"{path}: expected vertex properties x, y, z, got {vertex.dtype.names}")
+    if label is not None and label.dtype.kind not in "iu":
+        raise ScanError(f"{path}: expected whole numbers as labels, got {label.dtype}")
+    if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(pos):
+        raise ScanError(f"{path}: a face has a corner that is none of the {len(pos)} vertices")
+    return Points(
+        pos=pos.astype(np.float32),
+        color=None if color is None else _bytes(color, path),
+        normal=None if normal is None else _unit(normal),
+        faces=faces,
+        label=None if label is None else label[:, 0].astype(np.int64),
+    )
+
+
+def _read_open3d(path: Path) -> Points:
+    o3d = need("open3d", f"to read {path.suffix} files")
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        if path.suffix.lower() in _CLOUDS:
+            cloud = o3d.io.read_point_cloud(str(path))
+            pos, color, normal = cloud.points, cloud.colors, cloud.normals
+            faces = None
+        else:
+            mesh = o3d.io.read_triangle_mesh(str(path))
+            pos, color, normal = mesh.vertices, mesh.vertex_colors, mesh.vertex_normals
+            faces = np.asarray(mesh.triangles, dtype=np.int64)
+    return Points(
+        pos=np.asarray(pos, dtype=np.float32).reshape(-1, 3),
+        color=_bytes(np.asarray(color), path) if len(color) else None,
+        normal=_unit(np.asarray(normal)) if len(normal) else None,
+        faces=faces if faces is not None and len(faces) else None,
+    )
+
+
+def _columns(vertex: NDArray[Any], *names: str) -> NDArray[Any] | None:
+    if not set(names) <= set(vertex.dtype.names or ()):
+        return None
+    return np.stack([vertex[name] for name in names], axis=1)
+
+
+def _triangles(face: NDArray[Any]) -> NDArray[np.int64] | None:
+    r"""Corners of the faces; a polygon becomes a fan of triangles."""
+    name = next(
+        (n for n in ("vertex_indices", "vertex_index") if n in (face.dtype.names or ())), None
+    )
+    if name is None:
+        return None
+    corners = face[name]
+    if corners.dtype == object:
+        fans = [(c[0], c[i], c[i + 1]) for c in corners for i in range(1, len(c) - 1)]
+        corners = np.asarray(fans, dtype=np.int64).reshape(-1, 3)
+    return np.array(corners, dtype=np.int64)
+
+
+def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    r"""Colors as bytes, from bytes, from 16 bits, or from fractions of 1."""
+    if color.dtype.kind == "f":
+        color = color * 255.0
+    elif color.dtype == np.uint16:
+        color = color / 257.0
+    if not ((color >= 0) & (color <= 255)).all():
+        raise ScanError(f"{path}: expected colors as bytes or as fractions from 0 to 1")
+    whole: NDArray[np.uint8] = np.rint(color).astype(np.uint8)
+    return whole
+
+
+def _unit(normal: NDArray[Any]) -> NDArray[np.float32]:
+    normal = np.nan_to_num(normal.astype(np.float32), posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(
+        normal, length, out=np.zeros_like(normal), where=length > 0
+    )
+    return unit

@@ -1,0 +1,187 @@
+r"""Prepare a release: each scan once into a file of its own, to go on where it was stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from latentgraph.scannet import prepared
+from latentgraph.scannet.points import ScanError
+from latentgraph.scannet.reader import Scan, find_scans, read_scan, scan_files
+from latentgraph.scannet.report import Report
+from latentgraph.scannet.splits import spaces, split_of
+
+
+def prepare(
+    root: str | Path,
+    out: str | Path | None = None,
+    split: str | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> Report:
+    r"""Prepare every scan under :obj:`root` whose prepared file is not there or out of date.
+
+    A file takes its place only when it is whole. A scan that cannot be used is left out, and the
+    report says why. Ids and categories that are no class are left unannotated, and the report says
+    so, since the release has some.
+
+    Args:
+        root: Folder of the release, with ``scans/``, ``scans_test/`` or both. Nothing is written
+            to it where :obj:`out` is given.
+        out: Folder of the prepared scenes; by default ``prepared/`` in :obj:`root`.
+        split: Prepare only ``"train"``, ``"val"`` or ``"test"``.
+        workers: Processes that prepare, 0 for this one. A script that asks for more must call
+            this below ``if __name__ == "__main__":``.
+        progress: Whether to show a progress bar, on a terminal.
+
+    Raises:
+        FileNotFoundError: If there are no scans, or none of the split.
+        OSError: If :obj:`out` cannot be written to.
+        ImportError: If a package that reading needs is not installed.
+    """
+    folder = prepared_folder(root, out)
+    scans = find_scans(root)
+    if split is not None:
+        scans = [scan for scan in scans if _is_of(scan.name, split)]
+    if not scans:
+        raise FileNotFoundError(f"there are no scans {f'of {split} ' if split else ''}under {root}")
+
+    report, to_do = Report(), []
+    for scan in scans:
+        content = _up_to_date(scan, folder)
+        if content is None:
+            to_do.append(scan)
+        else:
+            report.remarks[scan.name] = content["remarks"]
+    if to_do:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            made = survey(to_do, partial(_prepare_scan, folder=folder), workers, progress)
+        report.remarks |= made.remarks
+        report.left_out |= made.left_out
+    return report
+
+
+def prepared_folder(root: str | Path, out: str | Path | None = None) -> Path:
+    r"""Where the prepared scenes of :obj:`root` lie: ``prepared/`` in it, or :obj:`out`."""
+    return Path(root) / "prepared" if out is None else Path(out)
+
+
+def survey(
+    scans: list[Path],
+    examine: Callable[[Path], list[str]],
+    workers: int = 0,
+    progress: bool = True,
+) -> Report:
+    r"""The outcome of one function on many scans.
+
+    Args:
+        scans: Folders of the scans.
+        examine: Returns its remarks on a scan; raises a :class:`ScanError` if it cannot be used.
+        workers: Processes to run it in, 0 for this one.
+        progress: Whether to show a progress bar, on a terminal.
+    """
+    report = Report()
+    outcomes = _outcomes(scans, examine, workers)
+    for name, remarks, reason in tqdm(
+        outcomes, total=len(scans), unit="scan", disable=None if progress else True
+    ):
+        if reason is None:
+            report.remarks[name] = remarks
+        else:
+            report.left_out[name] = reason
+    return report
+
+
+def usable_scan(folder: Path) -> Scan:
+    r"""Read a scan; one of train or val is of use with labels only.
+
+    Raises:
+        ScanError: If it cannot be read, is of no official split, or has no labels.
+    """
+    try:
+        split = split_of(folder.name)
+    except ValueError as error:
+        raise ScanError(str(error)) from error
+    scan = read_scan(folder)
+    if scan.nyu40 is None and split != "test":
+        raise ScanError(
+            f"{folder}: no labels: expected segs, aggregation and label table, or labels.ply; "
+            f"got only {', '.join(scan_files(folder))}"
+        )
+    return scan
+
+
+def _outcomes(
+    scans: list[Path], examine: Callable[[Path], list[str]], workers: int
+) -> Iterator[tuple[str, list[str], str | None]]:
+    outcome = partial(_outcome, examine)
+    if workers == 0:
+        yield from map(outcome, scans)
+        return
+    # Threads of torch and Open3D do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        for future in as_completed([pool.submit(outcome, scan) for scan in scans]):
+            yield future.result()
+
+
+def _outcome(examine: Callable[[Path], list[str]], scan: Path) -> tuple[str, list[str], str | None]:
+    try:
+        return scan.name, examine(scan), None
+    except ScanError as error:
+        return scan.name, [], str(error)
+
+
+def _prepare_scan(scan: Path, folder: Path) -> list[str]:
+    content = _up_to_date(scan, folder)  # another process may have been here meanwhile
+    if content is None:
+        source = prepared.fingerprint(scan_files(scan))
+        content = prepared.pack(usable_scan(scan), source)
+        prepared.write(content, folder / f"{scan.name}.pt")
+    remarks: list[str] = content["remarks"]
+    return remarks
+
+
+def _up_to_date(scan: Path, folder: Path) -> dict[str, Any] | None:
+    r"""The prepared scene where it was made from the raw files as they are now."""
+    path = folder / f"{scan.name}.pt"
+    if not path.is_file():
+        return None
+    try:
+        content = prepared.read(path)
+    except ScanError:
+        return None
+    return content if content["source"] == prepared.fingerprint(scan_files(scan)) else None
+
+
+def _is_of(name: str, split: str) -> bool:
+    spaces(split)  # refuses what is no split
+    try:
+        return split_of(name) == split
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    r"""Let one process at a time prepare into a folder, where the system has file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
