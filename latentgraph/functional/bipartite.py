@@ -97,7 +97,9 @@ def _groups(batch: Tensor, batch_size: int, plan: list[Tensor]) -> tuple[Tensor,
 
 
 def _sizes_agree(plan: list[Tensor]) -> bool:
-    return len(plan) > 0 and bool((plan[0].diff() == plan[0][1]).all()) and int(plan[0][1]) > 0
+    if not plan or plan[0].numel() == 1:
+        return False
+    return bool((plan[0].diff() == plan[0][1]).all()) and int(plan[0][1]) > 0
 
 
 @torch.library.custom_op("latentgraph::visible_to_latent", mutates_args=())
