@@ -27,6 +27,7 @@ def vertex_normals(pos: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArra
             for axis in range(3)
         ],
         axis=1,
+        dtype=np.float64,
     )
     length = np.linalg.norm(total, axis=1, keepdims=True)
     unit = np.divide(total, length, out=np.zeros_like(total), where=length > 0)

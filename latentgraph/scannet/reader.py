@@ -61,12 +61,18 @@ def find_scans(root: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: If :obj:`root` has neither.
+        ScanError: If a scan is in both.
     """
     parents = [Path(root) / name for name in ("scans", "scans_test")]
     if not any(parent.is_dir() for parent in parents):
         raise FileNotFoundError(f"expected a folder scans/ or scans_test/ in {root}, found neither")
-    folders = (scan for parent in parents if parent.is_dir() for scan in parent.iterdir())
-    return sorted((scan for scan in folders if scan.is_dir()), key=lambda scan: scan.name)
+    scans: dict[str, Path] = {}
+    for parent in filter(Path.is_dir, parents):
+        for scan in filter(Path.is_dir, parent.iterdir()):
+            if scan.name in scans:
+                raise ScanError(f"{scan.name} is in scans/ and in scans_test/ under {root}")
+            scans[scan.name] = scan
+    return [scans[name] for name in sorted(scans)]
 
 
 def scan_files(folder: Path) -> dict[str, Path]:
@@ -182,7 +188,10 @@ def _read_rooms(path: Path, num_vertices: int) -> NDArray[np.int64]:
 
 
 def _read_alignment(path: Path, remarks: list[str]) -> NDArray[np.float64] | None:
-    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ScanError(f"{path}: {error.strerror}") from error
     line = re.search(r"^\s*axisAlignment\s*=(.*)$", text, re.MULTILINE)
     if line is None:
         return None

@@ -104,7 +104,7 @@ def _grid(pos: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]:
 def _most_frequent(label: Tensor, voxel_index: Tensor, size: int) -> Tensor:
     r"""Most frequent label of each voxel, the smallest of equals; labels below 0 do not count."""
     counted = label >= 0
-    base = int(label.max()) + 1 if label.numel() else 1
+    base = max(int(label.max()), 0) + 1 if label.numel() else 1
     pair, count = torch.unique(voxel_index[counted] * base + label[counted], return_counts=True)
     winner = torch.full((size,), -1, dtype=torch.long, device=label.device)
     rank = count * base + (base - 1 - pair % base)

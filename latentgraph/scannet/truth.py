@@ -109,7 +109,7 @@ def read_truth(
     if missing:
         remarks.append(f"{missing} of {named} segments of the aggregation are not in the mesh")
     if shared:
-        remarks.append(f"{shared} segments belong to more than one object: the last one has them")
+        remarks.append(f"segments of more than one object: {shared}; the last object has them")
     return Truth(
         nyu40[segment_of_vertex], category[segment_of_vertex], instance[segment_of_vertex], remarks
     )

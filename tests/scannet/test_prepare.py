@@ -1,0 +1,225 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from raw_scans import MakeScan, grid, mesh_bytes
+
+from latentgraph.scannet import prepare as module
+from latentgraph.scannet import prepared
+from latentgraph.scannet.prepare import prepare
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_every_scan_becomes_a_file(make_scan: MakeScan, tmp_path: Path) -> None:
+    for name in ("scene0000_00", "scene0011_01", "scene0707_00"):
+        make_scan(name)
+    report = prepare(tmp_path, tmp_path / "out", progress=False)
+    assert report.ok
+    assert report.remarks == {"scene0000_00": [], "scene0011_01": [], "scene0707_00": []}
+    expected = [".lock", "scene0000_00.pt", "scene0011_01.pt", "scene0707_00.pt"]
+    assert _files(tmp_path / "out") == expected
+    assert "nyu40" in prepared.read(tmp_path / "out" / "scene0000_00.pt")
+    assert "nyu40" not in prepared.read(tmp_path / "out" / "scene0707_00.pt")
+
+
+def test_nothing_is_written_to_a_root_with_out(make_scan: MakeScan, tmp_path: Path) -> None:
+    make_scan()
+    before = _snapshot(tmp_path)
+    prepare(tmp_path, tmp_path / "out" / "deep", progress=False)
+    after = _snapshot(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert {path.parent for path in after.keys() - before.keys()} == {tmp_path / "out" / "deep"}
+
+
+def test_without_out_and_of_one_split(make_scan: MakeScan, tmp_path: Path) -> None:
+    make_scan("scene0000_00")
+    make_scan("scene0011_00")
+    assert list(prepare(tmp_path, split="val", progress=False).remarks) == ["scene0011_00"]
+    assert _files(tmp_path / "prepared") == [".lock", "scene0011_00.pt"]
+
+
+def test_it_goes_on_where_it_stopped(
+    make_scan: MakeScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["scene0000_00", "scene0001_00", "scene0002_00"]
+    for name in names:
+        make_scan(name)
+    read = []
+
+    def stop_at_the_second(folder: Path) -> object:
+        read.append(folder.name)
+        if read == names[:2]:
+            raise KeyboardInterrupt
+        return original(folder)
+
+    original = module.read_scan
+    monkeypatch.setattr(module, "read_scan", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path, progress=False)
+    assert _files(tmp_path / "prepared") == [".lock", "scene0000_00.pt"]
+    assert list(prepare(tmp_path, progress=False).remarks) == names
+    assert read == [names[0], names[1], names[1], names[2]]
+    prepare(tmp_path, progress=False)
+    assert len(read) == 4
+
+
+def test_a_scan_that_changed_is_prepared_again(make_scan: MakeScan, tmp_path: Path) -> None:
+    folder = make_scan()
+    prepare(tmp_path, progress=False)
+    path = tmp_path / "prepared" / "scene0000_00.pt"
+    pos, color, faces = grid()
+    mesh = folder / "scene0000_00_vh_clean_2.ply"
+    mesh.write_bytes(mesh_bytes(pos + 1, color, faces))
+    prepare(tmp_path, progress=False)
+    assert float(prepared.read(path)["pos"].min()) == 1.0
+    (folder / "scene0000_00.aggregation.json").unlink()
+    report = prepare(tmp_path, progress=False)
+    assert "category" not in prepared.read(path)
+    assert report.remarks["scene0000_00"] != []
+    path.write_bytes(b"damaged")
+    prepare(tmp_path, progress=False)
+    assert "pos" in prepared.read(path)
+
+
+def test_remarks_of_scans_prepared_before_are_in_the_report(
+    make_scan: MakeScan, tmp_path: Path
+) -> None:
+    make_scan(segs=None)
+    first = prepare(tmp_path, progress=False)
+    assert first.remarks["scene0000_00"] == ["labels are those of labels.ply, for want of segs"]
+    assert prepare(tmp_path, progress=False) == first
+
+
+BROKEN = {
+    "no such file": {"mesh": None},
+    "cut off": {"mesh": mesh_bytes(*grid())[:-5]},
+    "labels.ply: expected 35 vertices": {"labels": mesh_bytes(grid()[0][:-1], label=np.ones(34))},
+    "segs.json: expected 35 entries": {"segs": '{"segIndices": [1, 2]}'},
+    "NaN or infinite coordinates": {"mesh": mesh_bytes(grid()[0] * np.nan)},
+    "has no points": {"mesh": mesh_bytes(grid()[0][:0])},
+    "no labels: expected segs": {"labels": None, "aggregation": None},
+}
+
+
+@pytest.mark.parametrize("reason", BROKEN)
+def test_a_scan_that_cannot_be_used_is_left_out(
+    make_scan: MakeScan, tmp_path: Path, reason: str
+) -> None:
+    make_scan("scene0000_00")
+    make_scan("scene0001_00", **BROKEN[reason])
+    make_scan("scene0002_00")
+    report = prepare(tmp_path, progress=False)
+    assert not report.ok
+    assert list(report.remarks) == ["scene0000_00", "scene0002_00"]
+    assert list(report.left_out) == ["scene0001_00"]
+    assert reason in report.left_out["scene0001_00"]
+    assert "\n" not in report.left_out["scene0001_00"]
+    assert _files(tmp_path / "prepared") == [".lock", "scene0000_00.pt", "scene0002_00.pt"]
+
+
+def test_names_that_are_no_scan_are_left_out(make_scan: MakeScan, tmp_path: Path) -> None:
+    make_scan("scene0000_00")
+    (tmp_path / "scans" / "kitchen").mkdir()
+    (tmp_path / "scans" / "scene0807_00").mkdir()
+    report = prepare(tmp_path, progress=False)
+    assert list(report.left_out) == ["kitchen", "scene0807_00"]
+
+
+def test_dirt_of_the_release_leaves_no_scan_out(make_scan: MakeScan, tmp_path: Path) -> None:
+    table = "id\traw_category\tnyu40id\n1\twall\t1\n2\tchair\t5\n"
+    pos, color, faces = grid()
+    label = np.repeat([1, 5, 50, 149, 0], 7)
+    make_scan(table=table, labels=mesh_bytes(pos, color, faces, label))
+    report = prepare(tmp_path, progress=False)
+    assert report.ok
+    said = str(report)
+    assert "category 'double \"door' of 1 object is not in the label table" in said
+    assert "id 50 on 7 vertices of labels.ply is no NYU40 class" in said
+    assert "labels.ply differs from the aggregation on" in said
+
+
+def test_nothing_to_prepare(make_scan: MakeScan, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a folder scans/"):
+        prepare(tmp_path)
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(FileNotFoundError, match="there are no scans under"):
+        prepare(tmp_path)
+    make_scan()
+    with pytest.raises(FileNotFoundError, match="there are no scans of test under"):
+        prepare(tmp_path, split="test")
+    with pytest.raises(ValueError, match="got 'dev'"):
+        prepare(tmp_path, split="dev")
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_a_place_that_cannot_be_written_to(make_scan: MakeScan, tmp_path: Path) -> None:
+    make_scan()
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        prepare(tmp_path, tmp_path / "file" / "out", progress=False)
+
+
+def test_several_processes_make_the_same_files(make_scan: MakeScan, tmp_path: Path) -> None:
+    names = [f"scene{space:04d}_00" for space in range(5)]
+    for name in names:
+        make_scan(name)
+    (tmp_path / "scans" / names[3] / f"{names[3]}_vh_clean_2.ply").write_bytes(b"ply")
+    one = prepare(tmp_path, tmp_path / "one", progress=False)
+    two = prepare(tmp_path, tmp_path / "two", workers=2, progress=False)
+    assert one == two
+    assert list(two.left_out) == [names[3]]
+    for name in one.remarks:
+        a, b = (prepared.read(tmp_path / out / f"{name}.pt") for out in ("one", "two"))
+        assert all(
+            torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key]
+            for key in a
+        )
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from latentgraph.scannet.prepare import prepare
+root = Path(sys.argv[1])
+while True:
+    prepare(root, progress=False)
+    for path in (root / "prepared").glob("*.pt"):
+        path.unlink()
+"""
+
+
+def test_killed_at_any_moment_only_whole_files_lie_there(
+    make_scan: MakeScan, tmp_path: Path
+) -> None:
+    for space in range(3):
+        make_scan(f"scene{space:04d}_00")
+    running = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)])  # noqa: S603
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("prepared/*.pt")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1 + 0.001 * (os.getpid() % 97))
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    for path in tmp_path.glob("prepared/*.pt"):
+        assert "pos" in prepared.read(path)
+    assert len(prepare(tmp_path, progress=False).remarks) == 3
+    assert not list(tmp_path.glob("prepared/.*.part"))
