@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
+from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.spans import Span, even_spans
 
@@ -329,7 +330,10 @@ def _grad(
     if not pairs or not wanted:
         return (None,) * len(leaves)
     ys, gs = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(ys, wanted, gs, create_graph=create_graph, allow_unused=True))
+    with full_precision(ys[0]):  # the forward pass chose the dtypes of the backward pass
+        found = iter(
+            torch.autograd.grad(ys, wanted, gs, create_graph=create_graph, allow_unused=True)
+        )
     return tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
 
 
