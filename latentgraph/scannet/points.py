@@ -3,6 +3,7 @@ r"""Points from one file: PLY by plyfile, which keeps every property; other form
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,7 @@ def _read_ply(path: Path) -> Points:
     if sum(announced.values()) > size:  # found out here, before memory for them is asked for
         raise ScanError(f"{path}: cut off: {announced} announced, in {size:,} bytes")
     try:
-        try:
-            # Mapped at once where all faces are triangles, and row by row otherwise.
-            triangles = {"vertex_indices": 3, "vertex_index": 3}
-            elements = plyfile.PlyData.read(path, known_list_len={"face": triangles})
-        except plyfile.PlyElementParseError as error:
-            if "list length" not in str(error):
-                raise
-            elements = plyfile.PlyData.read(path)
+        elements = _elements(plyfile, path)
         vertex = elements["vertex"].data
         pos = _columns(vertex, "x", "y", "z")
         color = _columns(vertex, "red", "green", "blue")
@@ -125,12 +119,24 @@ def _read_ply(path: Path) -> Points:
     if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(pos):
         raise ScanError(f"{path}: a face has a corner that is none of the {len(pos)} vertices")
     return Points(
-        pos=pos.astype(np.float32),
+        pos=_floats(pos),
         color=None if color is None else _bytes(color, path),
         normal=None if normal is None else _unit(normal),
         faces=faces,
         label=None if label is None else label[:, 0].astype(np.int64),
     )
+
+
+def _elements(plyfile: Any, path: Path) -> Any:
+    triangles = {"vertex_indices": 3, "vertex_index": 3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, on empty lists
+        try:
+            return plyfile.PlyData.read(path, known_list_len={"face": triangles})  # mapped at once
+        except plyfile.PlyElementParseError as error:
+            if "list length" not in str(error):
+                raise
+            return plyfile.PlyData.read(path)  # row by row
 
 
 def _read_open3d(path: Path) -> Points:
@@ -145,7 +151,7 @@ def _read_open3d(path: Path) -> Points:
             pos, color, normal = mesh.vertices, mesh.vertex_colors, mesh.vertex_normals
             faces = np.asarray(mesh.triangles, dtype=np.int64)
     return Points(
-        pos=np.asarray(pos, dtype=np.float32).reshape(-1, 3),
+        pos=_floats(np.asarray(pos).reshape(-1, 3)),
         color=_bytes(np.asarray(color), path) if len(color) else None,
         normal=_unit(np.asarray(normal)) if len(normal) else None,
         faces=faces if faces is not None and len(faces) else None,
@@ -172,6 +178,11 @@ def _triangles(face: NDArray[Any]) -> NDArray[np.int64] | None:
     return np.array(corners, dtype=np.int64)
 
 
+def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused later
+        return values.astype(np.float32)
+
+
 def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     r"""Colors as bytes, from bytes, from 16 bits, or from fractions of 1."""
     if color.dtype.kind == "f":
@@ -185,9 +196,6 @@ def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 def _unit(normal: NDArray[Any]) -> NDArray[np.float32]:
-    normal = np.nan_to_num(normal.astype(np.float32), posinf=0.0, neginf=0.0)
+    normal = np.nan_to_num(_floats(normal).astype(np.float64), posinf=0.0, neginf=0.0)
     length = np.linalg.norm(normal, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.divide(
-        normal, length, out=np.zeros_like(normal), where=length > 0
-    )
-    return unit
+    return _floats(np.divide(normal, length, out=np.zeros_like(normal), where=length > 0))

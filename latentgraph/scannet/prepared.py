@@ -2,13 +2,13 @@ r"""The file of one prepared scene: raw facts as tensors, mapped into memory whe
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch_geometric.data import Data
 
+from latentgraph.scannet.into_place import into_place
 from latentgraph.scannet.labels import SCANNET200, LabelSet
 from latentgraph.scannet.points import ScanError
 from latentgraph.scannet.reader import Scan
@@ -42,13 +42,9 @@ def fingerprint(files: dict[str, Path]) -> dict[str, list[int]]:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    r"""Write the file of a scene beside its place, and rename it into place when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    r"""Write the file of a scene, which takes its place when it is whole."""
+    with into_place(path) as part:
         torch.save(content, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -178,8 +178,9 @@ def _nyu40(label: NDArray[np.int64], source: str, remarks: list[str]) -> NDArray
 def _read_rooms(path: Path, num_vertices: int) -> NDArray[np.int64]:
     try:
         room = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ScanError(f"{path}: damaged or cut off: {error}") from error
+    except Exception as error:  # numpy has no exception of its own for a damaged file
+        reason = " ".join(str(error).split())
+        raise ScanError(f"{path}: damaged or cut off: {reason}") from error
     if room.shape != (num_vertices,) or room.dtype.kind not in "iu":
         raise ScanError(
             f"{path}: expected {num_vertices} integers, got {room.dtype} of shape {room.shape}"

@@ -132,6 +132,25 @@ def test_positions_that_are_not_finite(tmp_path: Path, bad: float) -> None:
         read_points(_write(tmp_path, mesh_bytes(pos, color, faces)))
 
 
+def test_positions_that_single_precision_cannot_hold(tmp_path: Path) -> None:
+    content = TEXT.replace("1 1 0 ", "1e300 1 0 ").encode()
+    with pytest.raises(ScanError, match="1 of 5 points have NaN or infinite coordinates"):
+        read_points(_write(tmp_path, content))
+
+
+def test_normals_that_are_no_numbers_count_as_none(tmp_path: Path) -> None:
+    content = TEXT.replace("1 1 0 0 0 2 ", "1 1 0 nan 0 1e39 ").encode()
+    normal = read_points(_write(tmp_path, content)).normal
+    assert normal is not None
+    np.testing.assert_array_equal(normal[2], [0, 0, 0])
+    np.testing.assert_array_equal(normal[1], [0, 0, 1])
+
+
+def test_faces_without_corners(tmp_path: Path) -> None:
+    content = TEXT.replace("4 0 1 2 3", "0").encode()
+    np.testing.assert_array_equal(read_points(_write(tmp_path, content)).faces, [[0, 1, 4]])
+
+
 def test_no_points(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="has no points"):
         read_points(_write(tmp_path, mesh_bytes(np.zeros((0, 3)))))

@@ -126,9 +126,11 @@ def test_rooms_of_generated_scenes(make_scan: MakeScan) -> None:
     np.save(path, np.zeros(VERTICES))
     with pytest.raises(ScanError, match=r"rooms\.npy: expected 35 integers, got float64"):
         read_scan(folder)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ScanError, match=r"rooms\.npy: damaged or cut off"):
-        read_scan(folder)
+    content = path.read_bytes()
+    for damaged in (b"", content[:50], content[:-8], content.replace(b"{", b"\x00(")):
+        path.write_bytes(damaged)
+        with pytest.raises(ScanError, match=r"rooms\.npy: damaged or cut off"):
+            read_scan(folder)
 
 
 def test_no_mesh(make_scan: MakeScan) -> None:
