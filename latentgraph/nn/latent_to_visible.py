@@ -98,7 +98,8 @@ class LatentToVisibleConv(MessagePassing):
             raise ValueError(
                 f"expected z with {num_graphs} x {weight.size(-1)} rows, got {z.size(0)}"
             )
-        return LF.latent_to_visible(z.view(num_graphs, weight.size(-1), -1), weight, graphs)
+        z = z.view(num_graphs, weight.size(-1), z.size(1))
+        return LF.latent_to_visible(z, weight, graphs)
 
     def message(self, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:
         r"""One edge: its weight times the features of its source."""
