@@ -8,6 +8,8 @@ from raw_scans import CLASS, VERTICES, MakeScan
 from torch_geometric.loader import DataLoader
 
 from latentgraph.scannet import ScanError, ScanNet, Voxelize
+from latentgraph.scannet.check import check
+from latentgraph.scannet.rooms import write_rooms
 
 
 def test_the_scenes_of_a_split(make_scan: MakeScan, tmp_path: Path) -> None:
@@ -35,6 +37,22 @@ def test_dimensions_and_dtypes(make_scan: MakeScan, tmp_path: Path) -> None:
     one = (torch.int64, (VERTICES,))
     assert shapes == {"pos": three, "color": three, "normal": three, "y": one, "instance": one}
     assert float(data.color.max()) <= 1.0
+
+
+def test_generated_rooms_go_the_same_way(tmp_path: Path) -> None:
+    write_rooms(tmp_path, num_train=1, num_val=1, num_test=1, progress=False)
+    assert check(tmp_path, progress=False).remarks == {
+        "scene0000_00": [],
+        "scene0011_00": [],
+        "scene0707_00": [],
+    }
+    data = ScanNet(tmp_path, "train")[0]
+    assert set(data.keys()) == {"pos", "color", "normal", "y", "instance", "room", "name"}
+    assert int(data.y.max()) < 20
+    assert float((data.y >= 0).float().mean()) > 0.9
+    length = data.normal.norm(dim=1)
+    assert float(((length - 1).abs() < 1e-5).float().mean()) > 0.99
+    assert "y" not in ScanNet(tmp_path, "test")[0]
 
 
 def test_prepared_scenes_are_enough(make_scan: MakeScan, tmp_path: Path) -> None:
