@@ -6,6 +6,8 @@ finite gradients.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,12 +17,12 @@ from latentgraph.functional.ragged import Ragged
 
 __all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
 
-EPS_SQUARED = 1e-24  # the square of F.normalize's eps, 1e-12
+EPS = 1e-12  # as in torch.nn.functional.normalize
 
 
 def inverse_norm(sum_of_squares: Tensor) -> Tensor:
     r"""One over the l2 norm, :math:`1 / \max(\|\cdot\|_2, 10^{-12})`, from the sum of squares."""
-    return sum_of_squares.clamp_min(EPS_SQUARED).rsqrt()
+    return sum_of_squares.clamp_min(EPS**2).rsqrt()
 
 
 def l2(x: Tensor, dim: int = -1) -> Tensor:
@@ -33,8 +35,33 @@ def l2(x: Tensor, dim: int = -1) -> Tensor:
     Returns:
         Same shape, float32 or wider.
     """
-    x = wide(x)
-    return x * inverse_norm((x * x).sum(dim, keepdim=True))
+    result: Tensor = _UnitLength.apply(wide(x), dim)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _UnitLength(torch.autograd.Function):
+    r"""Rows of length one, with the gradient written out: half the passes that autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        inverse = _inverse_length(x, dim)
+        y = x * inverse
+        ctx.dim = dim
+        ctx.save_for_backward(x, y, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, y, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            inverse = _inverse_length(x, ctx.dim)
+        along = (grad * y).sum(ctx.dim, keepdim=True) * (inverse < 1 / EPS)
+        return torch.addcmul(grad, y, along, value=-1) * inverse, None
+
+
+def _inverse_length(x: Tensor, dim: int) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return length.clamp_min(EPS).reciprocal()
 
 
 def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:

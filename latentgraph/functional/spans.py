@@ -32,6 +32,11 @@ class Span(NamedTuple):
         x = x[self.where]
         return x.unsqueeze(0) if self.stacked else x
 
+    @property
+    def is_view(self) -> bool:
+        r"""Whether :meth:`take` gives a view, that can be written to."""
+        return all(isinstance(index, slice) for index in self.where)
+
     def put(self, into: Tensor, y: Tensor) -> None:
         r"""Write the rows of the chunk."""
         into[self.where] = y.squeeze(0) if self.stacked else y

@@ -64,14 +64,17 @@ class Passes(NamedTuple):
     Attributes:
         encode: chunk to :class:`State`, sums over the nodes of the chunk.
         update: merged :class:`State` to message, a tuple of tensors (B, ...).
-        decode: chunk and message to the output of the chunk, row by row, in the shape of its ``x``.
+        decode: chunk and message to the output of the chunk, row by row, of a shape that
+            broadcasts to that of its ``x``.
         weights: every tensor used by the functions that may need a gradient.
+        residual: whether ``decode`` gives what is added to ``x``, not the output itself.
     """
 
     encode: Callable[[Chunk], State]
     update: Callable[[State], Message]
     decode: Callable[[Chunk, Message], Tensor]
     weights: tuple[Tensor, ...] = ()
+    residual: bool = False
 
 
 def two_passes(
@@ -84,9 +87,20 @@ def two_passes(
         chunks: called once for each pass; gives the same chunks in the same order.
         batch_size: number of graphs B.
     """
-    state = merge(((chunk.graphs, passes.encode(chunk)) for chunk in chunks()), batch_size)
-    message = passes.update(state)
-    return state, (passes.decode(chunk, _of_graphs(message, chunk.graphs)) for chunk in chunks())
+    state, message = _first_pass(passes, chunks(), batch_size)
+    return state, (_output(passes, chunk, message) for chunk in chunks())
+
+
+def _first_pass(passes: Passes, chunks: Iterable[Chunk], batch_size: int) -> tuple[State, Message]:
+    state = merge(((chunk.graphs, passes.encode(chunk)) for chunk in chunks), batch_size)
+    return state, passes.update(state)
+
+
+def _output(passes: Passes, chunk: Chunk, message: Message, out: Tensor | None = None) -> Tensor:
+    y = passes.decode(chunk, _of_graphs(message, chunk.graphs))
+    if out is not None:
+        return torch.add(chunk.x, y, out=out) if passes.residual else out.copy_(y)
+    return (chunk.x + y).to(chunk.x.dtype) if passes.residual else y
 
 
 def merge(parts: Iterable[tuple[slice, State]], batch_size: int) -> State:
@@ -159,10 +173,14 @@ def _in_chunks(
     passes: Passes, inputs: tuple[Tensor, ...], batch: Ragged | None, spans: list[Span]
 ) -> tuple[State, Tensor]:
     num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
-    state, outputs = two_passes(passes, lambda: (_take(s, inputs) for s in spans), num_graphs)
+    state, message = _first_pass(passes, (_take(s, inputs) for s in spans), num_graphs)
     out = torch.empty_like(inputs[0])
-    for span, y in zip(spans, outputs, strict=True):
-        span.put(out, y)
+    for span in spans:
+        chunk = _take(span, inputs)
+        if span.is_view:
+            _output(passes, chunk, message, out=span.take(out))
+        else:
+            span.put(out, _output(passes, chunk, message))
     return state, out
 
 
@@ -208,18 +226,24 @@ class _Gradients:
         self, passes: Passes, inputs: tuple[Tensor, ...], weights: tuple[Tensor, ...]
     ) -> None:
         self.passes, self.inputs, self.weights = passes, inputs, weights
-        self.of_inputs = [torch.zeros_like(t) if t.requires_grad else None for t in inputs]
+        self.of_inputs: list[Tensor | None] = [None for _ in inputs]
         self.of_weights: list[Tensor | None] = [None for _ in weights]
 
     def of(self, spans: list[Span], state: State, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         sums = _leaves(state.sums)
         message = self.passes.update(State(sums, state.shift))
         grad_message = tuple(torch.zeros_like(m) for m in message)
+        for i, whole in enumerate(self.inputs):
+            if whole.requires_grad:
+                joined = i == 0 and self.passes.residual
+                self.of_inputs[i] = (
+                    torch.empty_like(whole).copy_(grad_out) if joined else torch.zeros_like(whole)
+                )
 
         for span in spans:
             chunk = self._leaf_chunk(span)
             rows = _leaves(_of_graphs(message, span.graphs))
-            out = self.passes.decode(chunk, rows)
+            out = self.passes.decode(chunk, rows).expand_as(chunk.x)
             grads = self._pull(
                 (out,), (span.take(grad_out),), (*rows, *chunk.inputs), check=span is spans[0]
             )

@@ -251,7 +251,8 @@ class _Steps:
         weights = {id(w): w for function in functions for w in function.weights}
         if self.block.log_temperature is not None:
             weights[0] = self.block.log_temperature
-        return Passes(self.encode, self.update, self.decode, tuple(weights.values()))
+        listed = tuple(weights.values())
+        return Passes(self.encode, self.update, self.decode, listed, residual=True)
 
     def encode(self, chunk: Chunk) -> State:
         r"""Visible to latent: :math:`P^\top q`, and what normalizes P over the nodes."""
@@ -280,11 +281,12 @@ class _Steps:
                 for s, z in zip(self.read(chunk), message, strict=True)
             ]
         if self.up_folds:
-            return (x + self.up.follow(sum(received[1:], received[0]))).to(x.dtype)
+            return self.up.follow(sum(received[1:], received[0]))
         if self.convs:
             pairs = zip(self.convs, received, strict=True)
             received = [conv(v.to(x.dtype)).relu() for conv, v in pairs]
-        return (x + self.up(torch.cat(received, -1).to(x.dtype))).to(x.dtype)
+        together = received[0] if len(received) == 1 else torch.cat(received, -1)
+        return self.up(together.to(x.dtype))
 
     def send(self, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
         r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""
@@ -344,4 +346,6 @@ class _Steps:
 
 def _beside(q: Tensor, chunk: Chunk) -> Tensor:
     r"""q and the further features that the affinities see."""
+    if len(chunk.inputs) == 1:
+        return q
     return torch.cat([q, *(t.to(q.dtype) for t in chunk.inputs[1:])], -1)

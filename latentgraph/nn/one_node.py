@@ -149,7 +149,9 @@ class OneNodeBlock(nn.Module):
 
     def passes(self) -> Passes:
         r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
-        return Passes(self._encode, self._update, self._decode, tuple(self.parameters()))
+        weights = tuple(self.parameters())
+        residual = self.mul is None
+        return Passes(self._encode, self._update, self._decode, weights, residual)
 
     def _encode(self, chunk: Chunk) -> State:
         r"""Visible to latent: weighted sum of the features, and sum of the weights."""
@@ -174,9 +176,7 @@ class OneNodeBlock(nn.Module):
     def _decode(self, chunk: Chunk, message: Message) -> Tensor:
         r"""Latent to visible: the same vector for all nodes of a graph."""
         rows = [LF.to_nodes(vector, chunk.batch) for vector in message]
-        out = chunk.x
-        if self.mul is not None:
-            out = out * rows[0]
-        if self.add is not None:
-            out = out + rows[-1]
-        return out.to(chunk.x.dtype)
+        if self.mul is None:
+            return rows[0]
+        out = chunk.x * rows[0]
+        return (out if self.add is None else out + rows[1]).to(chunk.x.dtype)
