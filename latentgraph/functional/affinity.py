@@ -44,7 +44,7 @@ class _UnitLength(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
-        inverse = _inverse_length(x, dim)
+        inverse = inverse_length(x, dim)
         y = x * inverse
         ctx.dim = dim
         ctx.save_for_backward(x, y, inverse)
@@ -54,14 +54,39 @@ class _UnitLength(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, y, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            inverse = _inverse_length(x, ctx.dim)
+            inverse = inverse_length(x, ctx.dim)
         along = (grad * y).sum(ctx.dim, keepdim=True) * (inverse < 1 / EPS)
         return torch.addcmul(grad, y, along, value=-1) * inverse, None
 
 
-def _inverse_length(x: Tensor, dim: int) -> Tensor:
+def inverse_length(x: Tensor, dim: int) -> Tensor:
+    r"""One over the length of each row, :math:`1 / \max(\|x\|_2, 10^{-12})`."""
     length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     return length.clamp_min(EPS).reciprocal()
+
+
+def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""(B, d), the squared length of each column of (N, d) or (B, n, d) within each graph."""
+    if batch is None:
+        weight = weight if weight.dim() == 3 else weight.unsqueeze(0)
+        result: Tensor = _SumSquares.apply(weight)  # type: ignore[no-untyped-call]
+        return result
+    return sum_nodes(weight * weight, batch)
+
+
+class _SumSquares(torch.autograd.Function):
+    r"""Squares summed over nodes, (B, n, d) to (B, d), with the gradient in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return (weight * weight).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        of_weight: Tensor = weight * (2 * grad).unsqueeze(1)
+        return of_weight
 
 
 def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
@@ -76,7 +101,7 @@ def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tenso
     """
     weight = wide(weight)
     batch = Ragged.of(batch, num_nodes=weight.size(0))
-    return weight * _spread(inverse_norm(sum_nodes(weight * weight, batch)), weight, batch)
+    return weight * _spread(inverse_norm(sum_squares_over_nodes(weight, batch)), weight, batch)
 
 
 def softmax_over_nodes(score: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:

@@ -98,4 +98,4 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     num_nodes = x.shape[:-1].numel()
     if num_nodes <= (16_384 if needs_grad else 8_192):
         return None
-    return 4_096
+    return 8_192

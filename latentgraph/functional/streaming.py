@@ -226,31 +226,24 @@ class _Gradients:
         self, passes: Passes, inputs: tuple[Tensor, ...], weights: tuple[Tensor, ...]
     ) -> None:
         self.passes, self.inputs, self.weights = passes, inputs, weights
-        self.of_inputs: list[Tensor | None] = [None for _ in inputs]
+        self.of_inputs = [torch.empty_like(t) if t.requires_grad else None for t in inputs]
         self.of_weights: list[Tensor | None] = [None for _ in weights]
 
     def of(self, spans: list[Span], state: State, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         sums = _leaves(state.sums)
         message = self.passes.update(State(sums, state.shift))
         grad_message = tuple(torch.zeros_like(m) for m in message)
-        for i, whole in enumerate(self.inputs):
-            if whole.requires_grad:
-                joined = i == 0 and self.passes.residual
-                self.of_inputs[i] = (
-                    torch.empty_like(whole).copy_(grad_out) if joined else torch.zeros_like(whole)
-                )
 
         for span in spans:
             chunk = self._leaf_chunk(span)
             rows = _leaves(_of_graphs(message, span.graphs))
             out = self.passes.decode(chunk, rows).expand_as(chunk.x)
-            grads = self._pull(
-                (out,), (span.take(grad_out),), (*rows, *chunk.inputs), check=span is spans[0]
-            )
-            for total, grad in zip(grad_message, grads[: len(rows)], strict=True):
-                if grad is not None:
-                    total[span.graphs] += grad
-            self._add_to_inputs(span, grads[len(rows) :])
+            grad = span.take(grad_out)
+            grads = self._pull((out,), (grad,), (*rows, *chunk.inputs), check=span is spans[0])
+            for total, row_grad in zip(grad_message, grads[: len(rows)], strict=True):
+                if row_grad is not None:
+                    total[span.graphs] += row_grad
+            self._start_inputs(span, grads[len(rows) :], grad if self.passes.residual else None)
 
         grad_sums = self._pull(message, grad_message, sums, check=True)
 
@@ -295,6 +288,20 @@ class _Gradients:
                 else:
                     total += grad
         return grads[: len(leaves)]
+
+    def _start_inputs(
+        self, span: Span, grads: Sequence[Tensor | None], past_the_block: Tensor | None
+    ) -> None:
+        r"""Write what comes through ``decode``, and what reaches x as the other summand."""
+        for i, (total, grad) in enumerate(zip(self.of_inputs, grads, strict=True)):
+            if total is None:
+                continue
+            parts = [g for g in (grad, past_the_block if i == 0 else None) if g is not None]
+            if len(parts) == 2 and span.is_view:
+                torch.add(*parts, out=span.take(total))
+            else:
+                zero = torch.zeros_like(span.take(total))
+                span.put(total, sum(parts, zero))
 
     def _add_to_inputs(self, span: Span, grads: Sequence[Tensor | None]) -> None:
         for total, grad in zip(self.of_inputs, grads, strict=True):

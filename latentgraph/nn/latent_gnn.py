@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
-from latentgraph.functional.affinity import inverse_norm
+from latentgraph.functional.affinity import inverse_length, inverse_norm, sum_squares_over_nodes
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.functional.streaming import Message
@@ -260,7 +260,7 @@ class _Steps:
         with full_precision(q):
             sums = [self.visible_to_latent(q, p, chunk) for p in weights]
             if self.block.mode == "asymmetric":
-                sums += [LF.sum_nodes(p * p, chunk.batch) for p in weights]
+                sums += [sum_squares_over_nodes(p, chunk.batch) for p in weights]
         return State(tuple(sums))
 
     def update(self, state: State) -> Message:
@@ -277,7 +277,7 @@ class _Steps:
         x = chunk.x
         with full_precision(x):
             received = [
-                self.block.latent_to_visible(z.flatten(0, 1), None, s, chunk.batch)
+                self.latent_to_visible(z, s, chunk)
                 for s, z in zip(self.read(chunk), message, strict=True)
             ]
         if self.up_folds:
@@ -297,16 +297,21 @@ class _Steps:
             return q, [LF.l2(p) for p in weights] if self.block.mode == "symmetric" else weights
 
     def read(self, chunk: Chunk) -> list[Tensor]:
-        r"""For each kernel S."""
+        r"""For each kernel S, not yet normalized over the latent nodes."""
         k = LF.l2(self.latent(chunk.x))
         with full_precision(k):
             seen = _beside(k, chunk)
-            return [LF.l2(psi(seen).relu()) for psi in self.psi_l2v]
+            return [psi(seen).relu() for psi in self.psi_l2v]
 
     def visible_to_latent(self, q: Tensor, p: Tensor, chunk: Chunk) -> Tensor:
         r"""(B, d, c)."""
         z: Tensor = self.block.visible_to_latent(q, None, p, chunk.batch)
         return z.view(chunk.graphs.stop - chunk.graphs.start, p.size(-1), q.size(-1))
+
+    def latent_to_visible(self, z: Tensor, s: Tensor, chunk: Chunk) -> Tensor:
+        r"""(..., c); the norm of a row of S stands on the sum, where a row is shorter."""
+        v: Tensor = self.block.latent_to_visible(z.flatten(0, 1), None, s, chunk.batch)
+        return v * inverse_length(s, -1)
 
     def normalized(self, state: State) -> tuple[Tensor, ...]:
         r"""For each kernel Z; the node norms of P stand on its d rows."""
@@ -338,7 +343,8 @@ class _Steps:
         if self.block.mode == "asymmetric":
             sent = [LF.l2_over_nodes(p, batch) for p in sent]
         latents = [self.mix(z) for z in self.normalized(self.encode(chunk))]
-        found = zip(sent, self.read(chunk), latents, strict=True)
+        read = [LF.l2(s) for s in self.read(chunk)]
+        found = zip(sent, read, latents, strict=True)
         return [
             Affinity(p.view(*x.shape[:-1], -1), s.view(*x.shape[:-1], -1), z) for p, s, z in found
         ]
