@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from pathlib import Path
+from runpy import run_path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def main_of(name: str) -> Callable[..., tuple[float, ...]]:
+    main: Callable[..., tuple[float, ...]] = run_path(str(EXAMPLES / name))["main"]
+    return main
+
+
+def test_custom_layers_learn_in_both_forms() -> None:
+    dense, edges = main_of("custom_layers.py")()
+    assert dense < 0.05
+    assert edges < 0.2
+
+
+def test_local_convolutions_fail_where_latent_gnn_does_not() -> None:
+    local, context = main_of("node_features.py")()
+    assert local < 0.5
+    assert context > 0.9
+
+
+def test_context_tells_the_light_of_an_image() -> None:
+    none, global_context, latent_gnn = main_of("grid_features.py")()
+    assert none > 0.3
+    assert max(global_context, latent_gnn) < 0.2
