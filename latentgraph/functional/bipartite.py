@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged, _read, layout
 
 __all__ = ["latent_to_visible", "sum_nodes", "to_nodes", "visible_to_latent"]
@@ -31,10 +32,11 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) ->
     Returns:
         (B, d, c). A graph without nodes has zeros.
     """
-    if batch is None:
-        return _stacked(weight).mT @ _stacked(x)
-    result: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
-    return result
+    with full_precision(x):
+        if batch is None:
+            return _stacked(weight).mT @ _stacked(x)
+        z: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
+        return z
 
 
 def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
@@ -48,10 +50,11 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) ->
     Returns:
         (N, c), or (B, n, c).
     """
-    if batch is None:
-        return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
-    result: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
-    return result
+    with full_precision(z):
+        if batch is None:
+            return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
+        y: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
+        return y
 
 
 def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
+from latentgraph.functional import Ragged
+
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
     r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``, or autocast is on."""
@@ -15,6 +17,18 @@ def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
         )
     if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(f"expected x of {dtype}, like the parameters, got {x.dtype}")
+
+
+def graphs_of(x: Tensor, batch: Tensor | Ragged | None, batch_size: int | None) -> Ragged | None:
+    r"""The graphs of the nodes ``x``: None for one graph, or where x is (B, n, c)."""
+    if x.dim() == 2:
+        return Ragged.of(batch, batch_size, num_nodes=x.size(0))
+    if batch is not None or (batch_size is not None and batch_size != x.size(0)):
+        raise ValueError(
+            f"expected no batch beside {x.size(0)} graphs of one size, {tuple(x.shape)}, "
+            f"got {'batch' if batch is not None else f'batch_size={batch_size}'}"
+        )
+    return None
 
 
 def check_dense(x: Tensor, weight: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from latentgraph.functional.affinity import inverse_length, inverse_norm, sum_sq
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.functional.streaming import Message
-from latentgraph.nn.checks import check_nodes
+from latentgraph.nn.checks import check_nodes, graphs_of
 from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
 from latentgraph.nn.linear_norm import LinearNorm, Norm
@@ -132,7 +132,8 @@ class LatentGNN(nn.Module):
             raise ValueError(f"expected mixing 'cosine', 'residual' or 'none', got {mixing!r}")
         if not latent_dims:
             raise ValueError("expected latent_dims with at least one kernel, got none")
-        if temperature != "learned" and not float(temperature) > 0:
+        fixed = isinstance(temperature, float | int) and temperature > 0
+        if temperature != "learned" and not fixed:
             raise ValueError(f"expected temperature above 0 or 'learned', got {temperature!r}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.channels, self.latent_dims = channels, tuple(latent_dims)
@@ -193,18 +194,18 @@ class LatentGNN(nn.Module):
             TypeError: the dtype is not that of the parameters, outside autocast.
         """
         check_nodes(x, self.channels, self.gamma.dtype)
-        graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0)) if x.dim() == 2 else None
+        graphs = graphs_of(x, batch, batch_size)
         inputs = (x, *self._checked_affinity_x(x, affinity_x))
         steps = _Steps(self)
-        out = stream(steps.passes(), inputs, graphs, self._chunk_size_of(x))
+        out = stream(steps.passes(), inputs, graphs, self._chunk_size_of(x, steps))
         return (out, steps.affinities(inputs, graphs)) if return_affinity else out
 
     def passes(self) -> Passes:
         r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
         return _Steps(self).passes()
 
-    def _chunk_size_of(self, x: Tensor) -> int | None:
-        if any(m.needs_all_rows for m in self.modules() if isinstance(m, LinearNorm)):
+    def _chunk_size_of(self, x: Tensor, steps: _Steps) -> int | None:
+        if steps.needs_all_nodes:
             return None
         if self.chunk_size is not None:
             return self.chunk_size
@@ -244,6 +245,10 @@ class _Steps:
         self.up = block.up.rows(scale=block.gamma)
         d, c, channels = sum(block.latent_dims), self.visible.out_channels, block.channels
         unfolded = d * c + len(kernels) * c * channels
+        modules = [m for m in block.modules() if isinstance(m, LinearNorm)]
+        self.needs_all_nodes = any(m.needs_all_rows for m in modules)
+        self.sent: tuple[Tensor, list[Tensor]] | None = None
+        self.was_read: list[Tensor] | None = None
         self.up_folds = not self.convs and d * channels < unfolded
 
     def passes(self) -> Passes:
@@ -290,18 +295,31 @@ class _Steps:
 
     def send(self, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
         r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""
+        if self.sent is not None:
+            return self.sent
         q = LF.l2(self.visible(chunk.x))
         with full_precision(q):
             seen = _beside(q, chunk)
             weights = [psi(seen).relu() for psi in self.psi_v2l]
-            return q, [LF.l2(p) for p in weights] if self.block.mode == "symmetric" else weights
+            if self.block.mode == "symmetric":
+                weights = [LF.l2(p) for p in weights]
+            if self.needs_all_nodes:
+                self.sent = q, weights  # batch norm counts its statistics once
+            return q, weights
 
     def read(self, chunk: Chunk) -> list[Tensor]:
         r"""For each kernel S, not yet normalized over the latent nodes."""
+        if self.block.mode == "symmetric" and self.sent is not None:
+            return self.sent[1]
+        if self.was_read is not None:
+            return self.was_read
         k = LF.l2(self.latent(chunk.x))
         with full_precision(k):
             seen = _beside(k, chunk)
-            return [psi(seen).relu() for psi in self.psi_l2v]
+            weights = [psi(seen).relu() for psi in self.psi_l2v]
+        if self.needs_all_nodes:
+            self.was_read = weights
+        return weights
 
     def visible_to_latent(self, q: Tensor, p: Tensor, chunk: Chunk) -> Tensor:
         r"""(B, d, c)."""

@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
-from latentgraph.nn.checks import check_edges
+from latentgraph.nn.checks import check_edges, graphs_of
 
 
 class LatentToVisibleConv(MessagePassing):
@@ -88,9 +88,7 @@ class LatentToVisibleConv(MessagePassing):
             raise ValueError(
                 f"expected edge_weight for {num_nodes} nodes, got {tuple(weight.shape)}"
             )
-        graphs = (
-            Ragged.of(batch, batch_size, num_nodes=weight.size(0)) if weight.dim() == 2 else None
-        )
+        graphs = graphs_of(weight, batch, batch_size)
         num_graphs = weight.size(0) if weight.dim() == 3 else 1
         if graphs is not None:
             num_graphs = graphs.batch_size

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import wide
 
 Norm = Literal["layer_norm", "batch_norm"]
@@ -119,8 +120,7 @@ class RowFunction:
         return tuple(t for t in listed if t is not None)
 
     def __call__(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return self._normalized(F.linear(x, self.weight.to(x.dtype), bias))
+        return self._normalized(linear(x, self.weight, self.bias))
 
     def follow(self, product: Tensor) -> Tensor:
         r"""What comes after the product with the weight."""

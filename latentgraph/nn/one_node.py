@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
 from latentgraph.functional.affinity import exp_below, max_over_nodes
+from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.functional.streaming import Message
-from latentgraph.nn.checks import check_nodes
+from latentgraph.nn.checks import check_nodes, graphs_of
 
 Pool = Literal["attention", "mean"]
 
@@ -140,7 +141,7 @@ class OneNodeBlock(nn.Module):
         """
         parameter = next(self.parameters())
         check_nodes(x, self.channels, parameter.dtype)
-        graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0)) if x.dim() == 2 else None
+        graphs = graphs_of(x, batch, batch_size)
         chunk_size = self.chunk_size
         if chunk_size is None:
             needs_grad = torch.is_grad_enabled() and (x.requires_grad or parameter.requires_grad)
@@ -159,7 +160,7 @@ class OneNodeBlock(nn.Module):
         if self.score is None:
             weight = wide(chunk.x.new_ones(())).expand(*chunk.x.shape[:-1], 1)
         else:
-            score = wide(self.score(chunk.x))
+            score = wide(linear(chunk.x, self.score.weight, self.score.bias))
             shift = max_over_nodes(score, chunk.batch)
             weight = exp_below(score, shift, chunk.batch)
         with full_precision(chunk.x):

@@ -7,7 +7,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
-from latentgraph.nn.checks import check_dense, check_edges
+from latentgraph.nn.checks import check_dense, check_edges, graphs_of
 
 
 class VisibleToLatentConv(MessagePassing):
@@ -60,7 +60,7 @@ class VisibleToLatentConv(MessagePassing):
                 raise ValueError(
                     f"expected edge_weight of shape (N, {num_latents}), got {tuple(weight.shape)}"
                 )
-            graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0)) if x.dim() == 2 else None
+            graphs = graphs_of(x, batch, batch_size)
             return LF.visible_to_latent(x, weight, graphs).flatten(0, 1)
 
         if num_latents is None:
