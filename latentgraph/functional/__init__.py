@@ -12,8 +12,9 @@ from latentgraph.functional.bipartite import (
     to_nodes,
     visible_to_latent,
 )
+from latentgraph.functional.passes import Chunk, Passes, State, two_passes
 from latentgraph.functional.ragged import Ragged
-from latentgraph.functional.streaming import Chunk, Passes, State, stream
+from latentgraph.functional.streaming import stream
 
 __all__ = [
     "Chunk",
@@ -28,5 +29,6 @@ __all__ = [
     "stream",
     "sum_nodes",
     "to_nodes",
+    "two_passes",
     "visible_to_latent",
 ]

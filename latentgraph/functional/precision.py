@@ -2,6 +2,8 @@ r"""Which numbers are computed in float32 or wider, whatever autocast would choo
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,3 +16,14 @@ def wide(x: Tensor) -> Tensor:
 def full_precision(x: Tensor) -> torch.autocast:
     r"""A context without autocast, which would take even products of floats to half precision."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+def autocast_of(x: Tensor) -> dict[str, Any]:
+    r"""The autocast that is on; without its cache, which forgets that a weight needs a gradient."""
+    device_type = x.device.type
+    return {
+        "device_type": device_type,
+        "dtype": torch.get_autocast_dtype(device_type),
+        "enabled": torch.is_autocast_enabled(device_type),
+        "cache_enabled": False,
+    }

@@ -6,15 +6,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
 from latentgraph.functional.affinity import exp_below, max_over_nodes
 from latentgraph.functional.linear import linear
+from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.functional.streaming import Message
 from latentgraph.nn.checks import check_nodes, graphs_of
+from latentgraph.nn.message_graph import Weights, graph_of_kernels
 
 Pool = Literal["attention", "mean"]
 
@@ -147,6 +149,29 @@ class OneNodeBlock(nn.Module):
             needs_grad = torch.is_grad_enabled() and (x.requires_grad or parameter.requires_grad)
             chunk_size = auto_chunk_size(x, needs_grad)
         return stream(self.passes(), (x,), graphs, chunk_size)
+
+    def message_graph(
+        self,
+        x: Tensor,
+        batch: Tensor | Ragged | None = None,
+        batch_size: int | None = None,
+    ) -> HeteroData:
+        r"""The graph that the block passes messages on.
+
+        As :meth:`LatentGNN.message_graph`, with a single latent node for each graph. The three
+        layers give every node the pooled features of its graph, before they are transformed.
+        """
+        check_nodes(x, self.channels, next(self.parameters()).dtype)
+        graphs = graphs_of(x, batch, batch_size)
+        sent = wide(x)
+        score = torch.zeros_like(sent[..., :1])
+        if self.score is not None:
+            score = linear(x, self.score.weight, self.score.bias)
+        weight = LF.softmax_over_nodes(score, graphs)
+        num_graphs = x.shape[:-2].numel() if graphs is None else graphs.batch_size
+        kept = weight.new_ones(num_graphs, 1, 1)
+        kernel = Weights(weight, kept, torch.ones_like(weight))
+        return graph_of_kernels(sent, graphs, [kernel])
 
     def passes(self) -> Passes:
         r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
