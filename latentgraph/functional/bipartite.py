@@ -109,6 +109,10 @@ def _sizes_agree(plan: list[Tensor]) -> bool:
 def _visible_to_latent(
     weight: Tensor, x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
 ) -> Tensor:
+    if weight.size(1) == 1 and x.size(1) == 1:  # numbers: no product is worth its call
+        sums = torch.zeros(batch_size, 1, dtype=torch.float64, device=x.device)
+        sums.index_add_(0, batch, (weight * x).double())
+        return sums.to(x.dtype).unsqueeze(2)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
@@ -131,6 +135,8 @@ def _visible_to_latent(
 def _latent_to_visible(
     weight: Tensor, z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
 ) -> Tensor:
+    if weight.size(1) == 1:  # one latent node: its row, handed to every node
+        return z.squeeze(1).index_select(0, batch).mul_(weight)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)

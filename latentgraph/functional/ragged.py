@@ -2,11 +2,13 @@ r"""The batch vector made plain: which graph each node belongs to, and where eac
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-LOOP_LIMIT = 200  # graphs; one product each is best up to here, buckets of like size above
+LARGE = 512  # nodes; a larger graph takes a product of its own, smaller ones share theirs
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
 
 
@@ -128,14 +130,11 @@ def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
     device = batch.device
     ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     order = batch.new_empty(0) if is_sorted else batch.argsort(stable=True)
-    occupied = sizes.nonzero().squeeze(1)
-    if occupied.numel() <= LOOP_LIMIT:
-        return [ptr, order, occupied]
-
-    level = (sizes[occupied].double().log() / torch.tensor(BUCKET_RATIO).double().log()).floor()
-    singles, buckets = [], []
+    singles, buckets = [(sizes > LARGE).nonzero().squeeze(1)], []
+    small = ((sizes > 0) & (sizes <= LARGE)).nonzero().squeeze(1)
+    level = (sizes[small].double().log() / math.log(BUCKET_RATIO)).floor()
     for value in level.unique().tolist():
-        graphs = occupied[level == value]
+        graphs = small[level == value]
         if graphs.numel() == 1:
             singles.append(graphs)
             continue
@@ -143,7 +142,7 @@ def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
         step = torch.arange(int(length.max()))
         index = ptr[graphs].unsqueeze(1) + torch.minimum(step, length - 1)
         buckets += [graphs.to(device), index.to(device)]
-    return [ptr, order, torch.cat(singles) if singles else occupied[:0], *buckets]
+    return [ptr, order, torch.cat(singles), *buckets]
 
 
 def _check_batch(batch: Tensor, batch_size: int | None) -> None:
