@@ -84,8 +84,8 @@ def floor_plan(types: Sequence[str], roomy: bool, rng: np.random.Generator) -> l
     r"""Lays out rooms of the given types; `roomy` rooms are larger than those of an apartment."""
     layouts = LAYOUTS[len(types)]
     cells = layouts[rng.integers(len(layouts))]
-    widths = rng.uniform(4.2, 5.0, 3) if roomy else rng.uniform(3.5, 4.0, 3)
-    lengths = rng.uniform(5.4, 6.4, 2) if roomy else rng.uniform(4.5, 5.0, 2)
+    widths = rng.uniform(4.0, 4.8, 3) if roomy else rng.uniform(3.5, 4.0, 3)
+    lengths = rng.uniform(5.0, 5.8, 2) if roomy else rng.uniform(4.6, 5.0, 2)
     left, below = np.cumsum([0.0, *(widths + THICKNESS)]), np.cumsum([0.0, *(lengths + THICKNESS)])
 
     rooms = {}

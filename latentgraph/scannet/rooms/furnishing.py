@@ -2,7 +2,7 @@ r"""Furnishing: items set into a room so that nothing stands in anything else.""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from latentgraph.scannet.rooms.furniture import (
     slab,
     tall_box,
 )
-from latentgraph.scannet.rooms.room_types import ROOM_TYPES
+from latentgraph.scannet.rooms.room_types import ROOM_TYPES, Maker
 from latentgraph.scannet.rooms.sheets import Floats
 
 ANCHOR_DEPTH = 1.5
@@ -53,9 +53,6 @@ def place(item: Item, pose: Pose) -> Placed:
     return Placed(item, pose, corners.min(axis=0), corners.max(axis=0))
 
 
-Maker = Callable[[np.random.Generator], Item]
-
-
 def furnish(room: Room, rng: np.random.Generator) -> list[Placed]:
     r"""Everything in a room but its walls and its floor.
 
@@ -64,7 +61,9 @@ def furnish(room: Room, rng: np.random.Generator) -> list[Placed]:
     """
     kind = ROOM_TYPES[room.type]
     placed, taken = _doors(room, rng)
-    anchors = _place_all(kind.anchors, room, ANCHOR_WALLS, (0.0, ANCHOR_DEPTH), taken, rng)
+    anchors = _place_all(
+        kind.anchors, kind.more, room, ANCHOR_WALLS, (0.0, ANCHOR_DEPTH), taken, rng
+    )
     shared: list[Maker] = [
         partial(slab, kind.slab),
         partial(tall_box, kind.tall_box),
@@ -72,31 +71,32 @@ def furnish(room: Room, rng: np.random.Generator) -> list[Placed]:
         partial(panel, kind.panel),
     ]
     zone = (SHARED_FROM * room.length, room.length)
-    taken = [*taken, *anchors]
-    shapes = _place_all(shared, room, SHARED_WALLS, zone, taken, rng)
-    for make in shared:
-        more = _find_place(make(rng), room, SHARED_WALLS, zone, [*taken, *shapes], rng)
-        shapes += [more] if more else []
+    shapes = _place_all(shared, shared, room, SHARED_WALLS, zone, [*taken, *anchors], rng)
     slabs = [one for one in shapes if one.item.category == kind.slab]
     return [*placed, *anchors, *shapes, *_clutter(slabs, rng)]
 
 
 def _place_all(
     makers: Sequence[Maker],
+    more: Sequence[Maker],
     room: Room,
     walls: Sequence[int],
     zone: tuple[float, float],
     taken: Sequence[Placed],
     rng: np.random.Generator,
 ) -> list[Placed]:
-    r"""One item of each maker, begun anew where the first ones leave no room for the others."""
-    for _ in range(200):
+    r"""One item of each maker, and one of each further maker if there is a place for it.
+
+    Begins anew where the first items leave no place for the others.
+    """
+    for _ in range(1000):
         placed: list[Placed] = []
-        for make in makers:
+        for make in (*makers, *more):
             found = _find_place(make(rng), room, walls, zone, [*taken, *placed], rng)
-            if found is None:
+            if found is not None:
+                placed.append(found)
+            elif len(placed) < len(makers):
                 break
-            placed.append(found)
         else:
             return placed
     raise RuntimeError(f"{room.type} of {room.width:.2f} m x {room.length:.2f} m is too small")

@@ -85,7 +85,7 @@ def _pick(rng: np.random.Generator, palette: Floats) -> Floats:
 
 def slab(category: str, rng: np.random.Generator) -> Item:
     r"""A board on two side panels: counter, desk or table."""
-    w, d, h = rng.uniform(1.25, 1.7), rng.uniform(0.55, 0.7), rng.uniform(0.74, 0.88)
+    w, d, h = rng.uniform(1.2, 1.55), rng.uniform(0.55, 0.7), rng.uniform(0.74, 0.88)
     top, side = _pick(rng, SURFACES), _pick(rng, SURFACES)
     sheets = box((0, 0, h - 0.05), (w, d, 0.05), top)
     for x in (0.03, w - 0.07):
@@ -106,7 +106,7 @@ def tall_box(category: str, rng: np.random.Generator) -> Item:
 
 def hanging(category: str, rng: np.random.Generator) -> Item:
     r"""A sheet in folds before the wall: curtain or shower curtain."""
-    w, low, high = rng.uniform(1.2, 1.7), rng.uniform(0.05, 0.2), rng.uniform(2.0, 2.2)
+    w, low, high = rng.uniform(1.1, 1.5), rng.uniform(0.05, 0.2), rng.uniform(2.0, 2.2)
     period = rng.uniform(0.28, 0.4)
     sheets = [wave((0, 0.15, low), w, high - low, period, _pick(rng, FABRICS))]
     return Item(category, sheets, (0, 0, low), (w, 0.25, high))
@@ -114,7 +114,7 @@ def hanging(category: str, rng: np.random.Generator) -> Item:
 
 def panel(category: str, rng: np.random.Generator) -> Item:
     r"""A framed pane on the wall: window or picture."""
-    w, low, high = rng.uniform(0.9, 1.4), rng.uniform(1.05, 1.2), rng.uniform(1.8, 2.05)
+    w, low, high = rng.uniform(0.9, 1.3), rng.uniform(1.05, 1.2), rng.uniform(1.8, 2.05)
     frame, pane = _pick(rng, SURFACES), _pick(rng, np.concatenate([SURFACES, FABRICS]))
     h, border = high - low, 0.08
     sheets = box((0, 0, low), (w, 0.05, h), frame, "left right top")
@@ -161,19 +161,21 @@ def sink(rng: np.random.Generator) -> Item:
 
 
 def stove(rng: np.random.Generator) -> Item:
-    w, d, h = rng.uniform(0.75, 0.9), rng.uniform(0.6, 0.66), rng.uniform(0.86, 0.92)
+    r"""A stove with four plates and a hood above it."""
+    w, d, h = rng.uniform(0.75, 0.95), rng.uniform(0.6, 0.66), rng.uniform(0.86, 0.92)
     body = STEEL * rng.uniform(0.8, 1.2)
     sheets = box((0, 0, 0), (w, d, h), body)
-    sheets += box((0, 0, h), (w, 0.08, 0.22), DARK)
     sheets += box((0.12, d, 0.25), (w - 0.24, 0.01, 0.35), DARK, "front")
     for x in (0.27, 0.73):
-        for y in (0.32, 0.72):
+        for y in (0.3, 0.72):
             sheets.append(disk((x * w, y * d, h + 0.01), 0.1, DARK))
-    return Item("stove", sheets, (0, 0, 0), (w, d, h + 0.22))
+    sheets += box((0, 0, 1.6), (w, 0.5, 0.15), body)
+    sheets += box((w / 2 - 0.15, 0, 1.75), (0.3, 0.3, 0.45), body, "front left right")
+    return Item("stove", sheets, (0, 0, 0), (w, d, 2.2))
 
 
 def bed(rng: np.random.Generator) -> Item:
-    w, d, h = rng.uniform(1.95, 2.1), rng.uniform(1.2, 1.4), rng.uniform(0.42, 0.52)
+    w, d, h = rng.uniform(1.95, 2.1), rng.uniform(1.3, 1.45), rng.uniform(0.42, 0.52)
     frame, cover = _pick(rng, SURFACES), _pick(rng, FABRICS)
     sheets = box((0, 0, 0), (0.06, d, h + 0.4), frame, "front left right top")
     sheets += box((0.06, 0, 0), (w - 0.06, d, 0.2), frame, "front right")
@@ -184,8 +186,16 @@ def bed(rng: np.random.Generator) -> Item:
 
 
 def couch(rng: np.random.Generator) -> Item:
-    w, d, seat = rng.uniform(1.7, 2.1), rng.uniform(0.85, 0.95), rng.uniform(0.4, 0.46)
-    color, arm = _pick(rng, FABRICS), 0.2
+    return _couch(rng.uniform(1.7, 2.0), rng)
+
+
+def loveseat(rng: np.random.Generator) -> Item:
+    r"""A couch for two."""
+    return _couch(rng.uniform(1.1, 1.3), rng)
+
+
+def _couch(w: float, rng: np.random.Generator) -> Item:
+    d, seat, arm, color = rng.uniform(0.85, 0.95), rng.uniform(0.4, 0.46), 0.2, _pick(rng, FABRICS)
     sheets = box((0, 0, 0), (w, 0.24, 0.82), color, "front left right top")
     sheets += box((arm, 0.24, 0), (w - 2 * arm, d - 0.24, seat), color, "front top")
     for x in (0.0, w - arm):

@@ -12,11 +12,14 @@ from latentgraph.scannet.rooms.furniture import (
     bathtub,
     bed,
     couch,
+    loveseat,
     office_chair,
     sink,
     stove,
     toilet,
 )
+
+Maker = Callable[[np.random.Generator], Item]
 
 
 @dataclass(frozen=True)
@@ -25,20 +28,24 @@ class RoomType:
 
     Args:
         slab, tall_box, hanging, panel: The category that the shape of that name has in it.
-        anchors: Makers of the furniture that is found in few types of room.
+        anchors: Makers of the furniture that is found in this type of room alone.
+        more: Makers of further furniture of that sort, which stands where it still fits.
     """
 
     slab: str
     tall_box: str
     hanging: str
     panel: str
-    anchors: tuple[Callable[[np.random.Generator], Item], ...]
+    anchors: tuple[Maker, ...]
+    more: tuple[Maker, ...] = ()
 
 
 ROOM_TYPES = {
     "bathroom": RoomType("counter", "cabinet", "shower curtain", "window", (bathtub, toilet, sink)),
-    "kitchen": RoomType("counter", "refrigerator", "curtain", "window", (stove, sink)),
-    "office": RoomType("desk", "bookshelf", "curtain", "picture", (office_chair,) * 3),
+    "kitchen": RoomType("counter", "refrigerator", "curtain", "window", (stove,), (stove,)),
+    "office": RoomType(
+        "desk", "bookshelf", "curtain", "picture", (office_chair,) * 3, (office_chair,) * 2
+    ),
     "bedroom": RoomType("desk", "cabinet", "curtain", "window", (bed,)),
-    "living room": RoomType("table", "bookshelf", "curtain", "picture", (couch,)),
+    "living room": RoomType("table", "bookshelf", "curtain", "picture", (couch,), (loveseat,)),
 }
