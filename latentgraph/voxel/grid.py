@@ -1,0 +1,176 @@
+r"""Voxel grids: a sortable key for every voxel, its neighbors, and the next coarser grid."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from latentgraph.voxel.graph import Edges, VoxelGraph
+
+COORDINATE_BITS = 16
+# One bit more than a coordinate has: what lies beside the grid has a key that no voxel has.
+FIELD = COORDINATE_BITS + 1
+BATCH_BITS = 63 - 3 * FIELD
+
+
+def voxel_keys(coord: Tensor, batch: Tensor | None = None) -> Tensor:
+    r"""One int64 number for each voxel, ordered as (batch, x, y, z).
+
+    Args:
+        coord: (n, 3) integer grid coordinates, from 0 to 65,535.
+        batch: (n,) int64, the grid of each voxel, from 0 to 4,095; None for one grid.
+
+    Returns:
+        (n,) int64, the same only for voxels at the same place of the same grid.
+
+    Raises:
+        TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
+        ValueError: a shape does not fit, or a number is out of range.
+    """
+    if coord.is_floating_point() or coord.is_complex() or coord.dtype == torch.bool:
+        raise TypeError(f"expected coord of integers, got {coord.dtype}")
+    if coord.dim() != 2 or coord.size(1) != 3:
+        raise ValueError(f"expected coord of shape (n, 3), got {tuple(coord.shape)}")
+    if batch is not None and batch.dtype != torch.int64:
+        raise TypeError(f"expected batch of torch.int64, got {batch.dtype}")
+    if batch is not None and batch.shape != coord.shape[:1]:
+        raise ValueError(
+            f"expected batch of shape ({coord.size(0)},), as coord has, got {tuple(batch.shape)}"
+        )
+    for name, bits, values in (("coord", COORDINATE_BITS, coord), ("batch", BATCH_BITS, batch)):
+        if values is not None and values.numel():
+            low, high = torch.stack(values.aminmax()).tolist()
+            if low < 0 or high >= 1 << bits:
+                raise ValueError(
+                    f"expected {name} from 0 to {(1 << bits) - 1}, got {low} to {high}"
+                )
+    return _pack(coord, batch)
+
+
+def neighbor_graph(
+    coord: Tensor,
+    batch: Tensor | None = None,
+    kernel_size: int = 3,
+    block_size: int | None = None,
+) -> VoxelGraph:
+    r"""The graph of a submanifold convolution: each voxel receives from those inside its kernel.
+
+    With offsets :math:`o_k \in \{-r, \dots, r\}^3` in lexicographic order, relation k leads from
+    the voxel at :math:`p + o_k`, if there is one, to the voxel at p.
+
+    Sorted keys are searched once for each row of the kernel along z, since the voxels of a row
+    follow each other. Opposite offsets are mirror images; the middle one joins a voxel to itself.
+
+    Args:
+        coord: (n, 3) integer grid coordinates from 0 to 65,535, in any order, none twice.
+        batch: (n,) int64, the grid of each voxel; voxels of different grids are no neighbors.
+        kernel_size: edge of the kernel, odd.
+        block_size: see :class:`~latentgraph.voxel.graph.Edges`.
+
+    Raises:
+        TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
+        ValueError: a voxel occurs twice, a number is out of range, or a shape or the kernel size
+            does not fit.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"expected an odd kernel_size of 1 or more, got {kernel_size}")
+    keys, order = _sorted_keys(coord, batch)
+    ended = torch.cat([keys, keys.new_full((1,), torch.iinfo(torch.int64).max)])
+
+    radius = kernel_size // 2
+    half: list[tuple[Tensor, Tensor]] = []
+    for x, y in product(range(-radius, radius + 1), repeat=2):
+        if (x, y) > (0, 0):
+            break
+        wanted = keys + ((x << 2 * FIELD) + (y << FIELD) - radius)
+        place = torch.searchsorted(keys, wanted)
+        for _ in range(kernel_size if (x, y) < (0, 0) else radius):
+            found = ended[place] == wanted
+            target = found.nonzero().squeeze(1)
+            half.append((place[target], target))
+            place, wanted = place + found, wanted + 1
+
+    itself = torch.arange(keys.size(0), device=keys.device)
+    mirrored = [(target, source) for source, target in reversed(half)]
+    relations = [*half, (itself, itself), *mirrored]
+    if not torch.equal(order, itself):
+        relations = [_by_target(order[source], order[target]) for source, target in relations]
+    edges = Edges.build(relations, keys.size(0), keys.size(0), block_size)
+    return VoxelGraph(edges, None, kernel_size**3)
+
+
+class Coarse(NamedTuple):
+    r"""A grid of half the resolution.
+
+    Attributes:
+        coord: (m, 3) int64 coordinates of its voxels, ordered as (batch, x, y, z).
+        batch: (m,) int64, the grid of each, or None.
+        parent: (n,) int64, the coarse voxel that each fine one lies in.
+        down: graph from the fine voxels to the coarse ones.
+        up: graph from the coarse voxels to the fine ones.
+    """
+
+    coord: Tensor
+    batch: Tensor | None
+    parent: Tensor
+    down: VoxelGraph
+    up: VoxelGraph
+
+
+def coarsen(coord: Tensor, batch: Tensor | None = None, block_size: int | None = None) -> Coarse:
+    r"""Halve the coordinates, for convolutions of 2 x 2 x 2 voxels with stride 2.
+
+    Relation :math:`4 x + 2 y + z`, with x, y and z modulo 2, joins a voxel and its parent.
+
+    Args:
+        coord: (n, 3) integer grid coordinates from 0 to 65,535, in any order, none twice.
+        batch: (n,) int64, the grid of each voxel.
+        block_size: see :class:`~latentgraph.voxel.graph.Edges`.
+
+    Raises:
+        TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
+        ValueError: a voxel occurs twice, a number is out of range, or a shape does not fit.
+    """
+    _sorted_keys(coord, batch)
+    keys, parent = torch.unique(_pack(coord >> 1, batch), return_inverse=True)
+    x, y, z = (coord & 1).unbind(1)
+    octant = x << 2 | y << 1 | z
+    children = [(octant == relation).nonzero().squeeze(1) for relation in range(8)]
+    n, m = coord.size(0), keys.size(0)
+    down = Edges.build([_by_target(c, parent[c]) for c in children], n, m, block_size)
+    up = Edges.build([(parent[c], c) for c in children], m, n, block_size)
+    mask = (1 << FIELD) - 1
+    return Coarse(
+        torch.stack([keys >> 2 * FIELD & mask, keys >> FIELD & mask, keys & mask], dim=1),
+        None if batch is None else keys >> 3 * FIELD,
+        parent,
+        VoxelGraph(down, up, 8),
+        VoxelGraph(up, down, 8),
+    )
+
+
+def _pack(coord: Tensor, batch: Tensor | None) -> Tensor:
+    x, y, z = coord.to(torch.int64).unbind(1)
+    key = x << 2 * FIELD | y << FIELD | z
+    return key if batch is None else key | batch << 3 * FIELD
+
+
+def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
+    r"""Keys in order and the voxel that each belongs to; an error where a voxel occurs twice."""
+    keys, order = voxel_keys(coord, batch).sort()
+    twice = (keys[1:] == keys[:-1]).nonzero().squeeze(1)
+    if twice.numel():
+        first = int(order[twice[0]])
+        raise ValueError(
+            f"expected every voxel once, got {twice.numel()} again; the first of them is at "
+            f"{coord[first].tolist()}" + ("" if batch is None else f" of grid {int(batch[first])}")
+        )
+    return keys, order
+
+
+def _by_target(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    target, order = target.sort()
+    return source[order], target
