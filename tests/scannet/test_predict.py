@@ -1,0 +1,98 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentgraph.scannet import ScanError
+from latentgraph.scannet.checkpoint import save_checkpoint
+from latentgraph.scannet.labels import SCANNET20
+from latentgraph.scannet.ply import write_ply
+from latentgraph.scannet.points import read_points
+from latentgraph.scannet.predict import predict
+from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
+
+VERTICES = 131
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    network = Segmenter(NetworkConfig(voxel_size=0.4, channels=(3, 5)), TrainedOn("rooms", 7))
+    save_checkpoint(network, tmp_path / "a.ckpt")
+    return tmp_path / "a.ckpt"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Path:
+    r"""A file of one's own: points without normals, faces and labels."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "own" / "my scan.ply"
+    path.parent.mkdir()
+    pos = random.uniform(0, 3, (VERTICES, 3)).astype(np.float32)
+    write_ply(path, pos, random.integers(0, 256, (VERTICES, 3)).astype(np.uint8))
+    return path
+
+
+def test_a_generated_scene(rooms: Path, checkpoint: Path, tmp_path: Path) -> None:
+    scan = rooms / "scans" / "scene0011_00"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        page = predict(scan, checkpoint, tmp_path / "out")
+    assert not caught
+    assert page == tmp_path / "out" / "page.html"
+    assert {path.name for path in page.parent.iterdir()} == {"page.html", "prediction.ply"}
+    mesh = read_points(scan / "scene0011_00_vh_clean_2.ply")
+    found = read_points(page.parent / "prediction.ply")
+    assert np.array_equal(found.pos, mesh.pos)
+    assert np.array_equal(found.faces, mesh.faces)
+    assert set(np.unique(found.label)) <= set(SCANNET20.ids)
+    shown = torch.tensor(SCANNET20.colors)[SCANNET20.encode(torch.tensor(found.label))]
+    assert np.array_equal(found.color, shown)
+    text = page.read_text()
+    assert "True labels" in text
+    assert "The network has learned from 7 rooms." in text
+    assert "of the labeled vertices are right" in text
+    assert "will be wrong" not in text
+
+
+def test_a_file_of_ones_own(
+    cloud: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        page = predict(cloud, checkpoint)
+    said = " ".join(str(warning.message) for warning in caught)
+    assert "labels on real scans will be wrong" in said
+    assert "normals are estimated" in said
+    assert page == Path("predictions/my scan/page.html")
+    assert list(cloud.parent.iterdir()) == [cloud]
+    assert len(read_points(page.parent / "prediction.ply")) == VERTICES
+    text = page.read_text()
+    assert "True labels" not in text
+    assert "will be wrong" in text
+    assert "normals are estimated" in text
+
+
+def test_nothing_is_written_beside_the_input(cloud: Path, rooms: Path, checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="holds the input: choose another --out"):
+        predict(cloud, checkpoint, cloud.parent)
+    scan = rooms / "scans" / "scene0011_00"
+    for source in (scan, scan / "scene0011_00_vh_clean_2.ply"):
+        with pytest.raises(ValueError, match="holds the input"):
+            predict(source, checkpoint, scan)
+    assert not (scan / "page.html").exists()
+
+
+def test_without_a_checkpoint_it_says_how_to_get_one(cloud: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint given; train one with"):
+        predict(cloud, None)
+
+
+def test_a_file_that_cannot_be_read_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.ply"
+    broken.write_bytes(b"ply\nformat")
+    with pytest.raises(ScanError, match="not a PLY file"):
+        predict(broken, checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
