@@ -1,0 +1,7 @@
+r"""``python -m latentgraph`` is the command ``latentgraph``."""
+
+import sys
+
+from latentgraph.cli import main
+
+sys.exit(main())

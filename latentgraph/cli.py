@@ -1,0 +1,178 @@
+r"""The command line ``latentgraph``; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from latentgraph import __version__
+
+DESCRIPTION = "Segment scenes of ScanNet, and others, with latent graph networks."
+EPILOG = """\
+from nothing to a prediction, on generated rooms:
+  latentgraph rooms rooms
+  latentgraph prepare rooms
+  latentgraph train --config demo --data.root rooms
+  latentgraph evaluate runs/demo/last.ckpt rooms --split val
+  latentgraph predict rooms/scans/scene0011_00 --checkpoint runs/demo/last.ckpt
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    r"""Run one command.
+
+    Args:
+        arguments: Those after ``latentgraph``, by default those of the process.
+
+    Returns:
+        Exit status: 0 when all went well, 1 for input that cannot be used, 2 for arguments that
+        make no sense. Both come with one line on standard error.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            # Lightning's command line parses its many arguments by itself.
+            if given[:1] == ["train"]:
+                return _train(given[1:])
+            options = vars(_parser().parse_args(given))
+            run: Callable[..., int] = options.pop("run")
+            return run(**options)
+        except KeyboardInterrupt:
+            return _complain("interrupted", 130)
+        except _UsageError as error:
+            return _complain(error, 2)
+        except (ImportError, OSError, ValueError) as error:
+            if debug:
+                raise
+            return _complain(error, 1)
+
+
+class _UsageError(Exception):
+    pass
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{message}; {self.prog} --help explains")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser("latentgraph", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"latentgraph {__version__}")
+    debug = "show where an error came from"
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=debug)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(run=run)
+        return added
+
+    rooms = command("rooms", _rooms, "write generated scenes in the raw layout of ScanNet")
+    rooms.add_argument("root", help="folder to write to")
+    kinds = ("rooms", "apartments")
+    rooms.add_argument("--kind", choices=kinds, default="rooms", help="rooms in a scene (rooms)")
+    rooms.add_argument("--train", type=int, default=150, help="scenes to train on (150)")
+    rooms.add_argument("--val", type=int, default=40, help="held-out scenes (40)")
+    rooms.add_argument("--test", type=int, default=0, help="scenes without labels (0)")
+    rooms.add_argument("--seed", type=int, default=0, help="another seed, other scenes (0)")
+
+    check = command("check", _check, "say what is missing, scene by scene")
+    check.add_argument("root", help="folder of the release, with scans/ in it")
+
+    prepare = command("prepare", _prepare, "read every scene once into a file that loads fast")
+    prepare.add_argument("root", help="folder of the release; only read from, if --out is given")
+    prepare.add_argument("--out", help="folder to write to (ROOT/prepared)")
+    prepare.add_argument("--split", choices=("train", "val", "test"), help="only this split (all)")
+    prepare.add_argument("--workers", type=int, default=0, help="processes beside this one (0)")
+
+    commands.add_parser("train", help="train a network", add_help=False)
+
+    evaluate = command("evaluate", _evaluate, "score a checkpoint on the vertices of a split")
+    evaluate.add_argument("checkpoint", help="file written by `latentgraph train`")
+    evaluate.add_argument("root", help="folder of the release, prepared")
+    splits = ("train", "val")
+    evaluate.add_argument("--split", choices=splits, default="val", help="scenes to score (val)")
+    evaluate.add_argument("--out", help="folder of the prepared scenes (ROOT/prepared)")
+    evaluate.add_argument("--workers", type=int, default=1, help="processes that load scenes (1)")
+    evaluate.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (auto)")
+
+    predict = command("predict", _predict, "label one scene: a colored PLY and an HTML page")
+    file = "folder of a scan, or a file such as PLY; labels and normals are not needed"
+    predict.add_argument("source", metavar="FILE_OR_SCENE", help=file)
+    predict.add_argument("--checkpoint", help="file written by `latentgraph train`")
+    predict.add_argument("--out", help="folder to write to (predictions/<name>)")
+    return parser
+
+
+def _rooms(root: str, kind: str, train: int, val: int, test: int, seed: int) -> int:
+    from latentgraph.scannet.rooms import write_rooms
+
+    write_rooms(root, num_train=train, num_val=val, num_test=test, kind=kind, seed=seed)
+    return 0
+
+
+def _check(root: str) -> int:
+    from latentgraph.scannet.check import check
+
+    report = check(root)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _prepare(root: str, out: str | None, split: str | None, workers: int) -> int:
+    from latentgraph.scannet.prepare import prepare
+
+    report = prepare(root, out, split=split, workers=workers)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _train(arguments: list[str]) -> int:
+    from latentgraph.scannet.train import train
+
+    checkpoint = train(arguments)
+    if checkpoint is not None:
+        print(f"checkpoint: {checkpoint}")
+    return 0
+
+
+def _evaluate(
+    checkpoint: str, root: str, split: str, out: str | None, workers: int, accelerator: str
+) -> int:
+    from latentgraph.scannet.evaluate import evaluate
+
+    score = evaluate(checkpoint, root, split, out, num_workers=workers, accelerator=accelerator)
+    print(score)
+    return 0
+
+
+def _predict(source: str, checkpoint: str | None, out: str | None) -> int:
+    from latentgraph.scannet.predict import predict
+
+    page = predict(source, checkpoint, out)
+    print(f"page: {page}")
+    return 0
+
+
+def _complain(error: object, status: int) -> int:
+    if isinstance(error, ModuleNotFoundError):
+        error = f"{error.name} is not installed: pip install 'latentgraph[scannet]'"
+    print(f"latentgraph: error: {_one_line(error)}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if not issubclass(category, (DeprecationWarning, FutureWarning)):  # those are for programmers
+        print(f"latentgraph: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())

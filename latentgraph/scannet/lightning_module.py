@@ -1,0 +1,137 @@
+r"""Training and evaluation of a :class:`~latentgraph.scannet.segmenter.Segmenter` by Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch_geometric.data import Data
+
+from latentgraph.scannet import checkpoint as checkpoints
+from latentgraph.scannet.data_module import SceneDataModule
+from latentgraph.scannet.labels import IGNORE_INDEX
+from latentgraph.scannet.score import Score, confusion_matrix
+from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+
+
+class SegmentationModule(LightningModule):
+    r"""Cross entropy on voxels, classes weighted by :math:`1 / \sqrt{\text{frequency}}`.
+
+    AdamW under a one-cycle schedule. Evaluation counts on the original vertices, in one confusion
+    matrix over all scenes and processes.
+
+    Args:
+        network: The network to train.
+        learning_rate: Its peak.
+        weight_decay: Of AdamW.
+        warmup: Share of the steps in which the learning rate rises.
+    """
+
+    class_weight: Tensor
+    confusion: Tensor
+
+    def __init__(
+        self,
+        network: NetworkConfig,
+        learning_rate: float = 0.005,
+        weight_decay: float = 0.01,
+        warmup: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.segmenter = Segmenter(network)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        classes = self.segmenter.labels.num_classes
+        self.register_buffer("class_weight", torch.ones(classes))
+        nothing = torch.zeros(classes, classes + 1, dtype=torch.int64)
+        self.register_buffer("confusion", nothing, persistent=False)
+
+    @property
+    def data(self) -> SceneDataModule:
+        r"""The data module that the trainer was given."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, SceneDataModule):
+            raise TypeError(f"expected a SceneDataModule, got {type(data).__name__}")
+        return data
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        self.segmenter.trained_on = self.data.trained_on()
+        frequency = self.data.class_counts().to(self.class_weight)
+        weight = torch.where(frequency > 0, frequency.clamp(min=1).rsqrt(), 0)
+        self.class_weight = weight / weight[weight > 0].mean()
+
+    def context_batch(self, batch: Data) -> Tensor | None:
+        r"""Which voxels share their context, for experiments; None for those of a scene."""
+        return None
+
+    def forward(self, batch: Data) -> Tensor:
+        scores: Tensor = self.segmenter(batch, self.context_batch(batch))
+        return scores
+
+    def training_step(self, batch: Data, batch_idx: int) -> Tensor:
+        scores = self(batch).float()
+        # Written out, since the mean of torch is NaN where no voxel of a batch has a label.
+        total = F.cross_entropy(
+            scores, batch.y, self.class_weight, ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        weight = self.class_weight[batch.y[batch.y != IGNORE_INDEX]].sum()
+        loss = total / weight.clamp(min=1e-6)
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_graphs)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion.zero_()
+
+    def validation_step(self, batch: Data, batch_idx: int) -> None:
+        predicted = self(batch).argmax(dim=1)[batch.voxel_index]
+        self.confusion += confusion_matrix(predicted, batch.vertex_y, len(self.confusion))
+
+    def on_validation_epoch_end(self) -> None:
+        self.confusion = self.trainer.strategy.reduce(self.confusion, reduce_op="sum")
+        self.log("val/mIoU", 100 * self.score().miou, prog_bar=True, sync_dist=True)
+
+    def score(self) -> Score:
+        r"""The score of the last evaluation, over all processes."""
+        return Score(self.confusion.cpu(), self.segmenter.labels)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.warmup,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[checkpoints.KEY] = checkpoints.describe(self.segmenter)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        theirs = checkpoint[checkpoints.KEY]["network"]
+        ours = self.segmenter.config.as_dict()
+        if theirs != ours:
+            names = [name for name in ours if theirs.get(name) != ours[name]]
+            differences = ", ".join(f"{n} {theirs.get(n)} and not {ours[n]}" for n in names)
+            raise ValueError(f"the checkpoint to go on from was trained with {differences}")
+
+    def on_train_start(self) -> None:
+        steps = int(self.trainer.estimated_stepping_batches)
+        theirs = getattr(self.lr_schedulers(), "total_steps", steps)
+        if theirs != steps:
+            raise ValueError(
+                f"the checkpoint to go on from has a schedule of {theirs} steps, this run one of "
+                f"{steps}: keep epochs, batch size, scenes and devices as they were"
+            )

@@ -1,0 +1,191 @@
+r"""The command ``latentgraph train``: Lightning's command line over recipes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import DefaultHelpFormatter
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from latentgraph.scannet import checkpoint as checkpoints
+from latentgraph.scannet.data_module import SceneDataModule
+from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.lightning_module import SegmentationModule
+
+
+def recipes() -> dict[str, Path]:
+    r"""The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("latentgraph"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def train(
+    arguments: Sequence[str], module_class: type[SegmentationModule] = SegmentationModule
+) -> Path | None:
+    r"""Train as ``latentgraph train`` does.
+
+    Args:
+        arguments: Those of the command line, for example ``["--config", "demo", "--data.root",
+            "rooms"]``.
+        module_class: What to train.
+
+    Returns:
+        The checkpoint of the last epoch; None where Lightning was told to write none, and in all
+        but the first of several processes.
+
+    Raises:
+        ValueError: For arguments that do not fit.
+        FileExistsError: If the folder of the run holds one and ``--resume`` was not given.
+    """
+    _quiet()
+    try:
+        cli = TrainCLI(arguments, module_class)
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    return cli.last if cli.trainer.is_global_zero and cli.last.exists() else None
+
+
+class TrainCLI(LightningCLI):
+    r"""Lightning's command line with recipes, a folder for the run, and safe checkpoints."""
+
+    def __init__(
+        self, arguments: Sequence[str], module_class: type[SegmentationModule] = SegmentationModule
+    ) -> None:
+        super().__init__(
+            module_class,
+            SceneDataModule,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 10},
+            seed_everything_default=0,
+            parser_kwargs={
+                "prog": "latentgraph train",
+                "usage": "%(prog)s --config NAME_OR_FILE --data.root ROOT [options]",
+                "description": _description(),
+                "formatter_class": _HelpFormatter,
+                "exit_on_error": False,
+            },
+            args=list(arguments),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--out", type=str | None, help="Folder of the run (default: runs/<name of the recipe>)"
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="Go on from the last checkpoint in --out, if any"
+        )
+        parser.add_argument(
+            "--threads", type=int | None, help="Threads of torch on the CPU (default: torch's own)"
+        )
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        args, configs = _find_recipes(args)
+        if not configs and not {"-h", "--help"} & set(args):
+            raise ValueError(f"--config NAME_OR_FILE is needed; recipes: {', '.join(recipes())}")
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            raise ValueError(f"{error}; latentgraph train --help explains") from error
+        if self.config.out is None:
+            self.config.out = os.path.join("runs", Path(configs[-1]).stem)
+
+    def before_instantiate_classes(self) -> None:
+        out = Path(self.config.out)
+        self.last = out / "last.ckpt"
+        self.resume_from = self.last if self.config.resume and self.last.exists() else None
+        if self.last.exists() and not self.config.resume:
+            raise FileExistsError(f"{out} holds a run: add --resume to go on, or choose an --out")
+        if self.resume_from is not None:
+            checkpoints.read(self.resume_from)
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        checkpoint = partial(ModelCheckpoint, dirpath=out, enable_version_counter=False)
+        self.trainer_defaults["callbacks"] = [
+            checkpoint(filename="last", save_on_train_epoch_end=True),
+            checkpoint(filename="best", monitor="val/mIoU", mode="max"),
+            LearningRateMonitor(),
+        ]
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self.config_init.trainer
+        plugins = given.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, TorchCheckpointIO) for plugin in plugins):
+            plugins = [*plugins, WholeCheckpoints()]
+        logger = given.logger
+        if logger is None:
+            logger = TensorBoardLogger(self.config.out, name="", version="")
+        return super().instantiate_trainer(plugins=plugins, logger=logger, **kwargs)
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    r"""Jsonargparse's help with the recipes on a line each."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    r"""Checkpoints renamed into place when they are whole, and read without running them."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        with into_place(path) as part:
+            torch.save(checkpoint, part)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return checkpoints.read(path)
+
+
+def _quiet() -> None:
+    r"""Keep what Lightning says about itself from the few lines that people should read."""
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    log.addFilter(lambda record: not record.getMessage().startswith("\N{ELECTRIC LIGHT BULB}"))
+    # The folder holds config.yaml by then, and a run in it was asked about before.
+    warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
+
+
+def _description() -> str:
+    lines = [
+        f"  {name}: {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}"
+        for name, path in recipes().items()
+    ]
+    return "Train a network. Recipes for --config:\n" + "\n".join(lines)
+
+
+def _find_recipes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    r"""Arguments with the names of recipes replaced by their files, and those files."""
+    known = recipes()
+    found: list[str] = []
+    replaced = list(arguments)
+    for i, argument in enumerate(replaced):
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-c"):
+            continue
+        if not equals:
+            if i + 1 == len(replaced):
+                raise ValueError(f"{flag} needs a name or a file; recipes: {', '.join(known)}")
+            value = replaced[i + 1]
+        file = str(known.get(value, value))
+        if not Path(file).is_file():
+            raise ValueError(f"no recipe and no file {value!r}; recipes: {', '.join(known)}")
+        replaced[i if equals else i + 1] = f"{flag}={file}" if equals else file
+        found.append(file)
+    return replaced, found

@@ -1,0 +1,69 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentgraph.scannet import ScanNet
+from latentgraph.scannet.data_module import EpochScenes, SceneDataModule, SceneSampler
+from latentgraph.scannet.transforms import RandomRotateZ
+
+
+def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
+    sampler = SceneSampler(11, shuffle=True, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert {key[0] for key in keys} == {epoch}
+        orders.append([scene for _, scene in keys])
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(11))
+    assert orders[0] != [scene for _, scene in SceneSampler(11, shuffle=True, seed=4)]
+
+
+@pytest.mark.parametrize("num_scenes", [0, 1, 7, 13])
+def test_processes_evaluate_every_scene_once(num_scenes: int) -> None:
+    samplers = [SceneSampler(num_scenes, False, rank=rank, world_size=3) for rank in range(3)]
+    seen = Counter(scene for sampler in samplers for _, scene in sampler)
+    assert seen == dict.fromkeys(range(num_scenes), 1)
+    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+
+
+@pytest.mark.parametrize("num_scenes", [0, 1, 7, 13])
+def test_processes_train_in_step_on_different_scenes(num_scenes: int) -> None:
+    samplers = [SceneSampler(num_scenes, True, rank=rank, world_size=3) for rank in range(3)]
+    seen = [scene for sampler in samplers for _, scene in sampler]
+    assert len(set(seen)) == len(seen) == num_scenes // 3 * 3
+    assert {len(sampler) for sampler in samplers} == {num_scenes // 3}
+
+
+def test_augmentation_depends_on_seed_epoch_and_scene_alone(rooms: Path) -> None:
+    scenes = ScanNet(rooms, "train")
+    dataset = EpochScenes(scenes, RandomRotateZ(), seed=5)
+    state = torch.random.get_rng_state()
+    first = dataset[2, 1].pos
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(7)
+    assert torch.equal(dataset[2, 1].pos, first)
+    assert not torch.equal(dataset[3, 1].pos, first)
+    assert not torch.equal(EpochScenes(scenes, RandomRotateZ(), seed=6)[2, 1].pos, first)
+    angles = [turned_by(scenes[scene].pos, dataset[2, scene].pos) for scene in range(3)]
+    assert len(set(np.round(angles, 4))) == 3
+
+
+def turned_by(before: torch.Tensor, after: torch.Tensor) -> float:
+    angle = torch.atan2(after[0, 1], after[0, 0]) - torch.atan2(before[0, 1], before[0, 0])
+    return float(angle) % (2 * np.pi)
+
+
+@pytest.mark.parametrize("argument", ["batch_size", "num_workers"])
+def test_numbers_must_make_sense(argument: str) -> None:
+    with pytest.raises(ValueError, match=f"data.{argument} must be at least ., got -1"):
+        SceneDataModule("rooms", **{argument: -1})
+
+
+def test_it_needs_a_trainer() -> None:
+    with pytest.raises(RuntimeError, match="inside a Trainer"):
+        SceneDataModule("rooms").train_dataloader()
