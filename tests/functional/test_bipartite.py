@@ -1,0 +1,135 @@
+import pytest
+import torch
+from properties import assert_all_equal, assert_equal
+from torch import Tensor
+
+from latentgraph import functional as LF
+from latentgraph.functional import Ragged
+
+D, C = 3, 5
+
+# Graph sizes for each way in which the products are taken, and what lies between.
+SIZES = {
+    "few": (7, 0, 2, 1, 11),
+    "one": (13,),
+    "equal": (7, 7, 7),
+    "equal_of_one": (1, 1, 1),
+    "many": tuple((i * i) % 7 for i in range(211)),
+    "many_equal": (3,) * 211,
+    "many_and_a_large_one": (*(1 + i % 3 for i in range(210)), 401),
+    "all_empty": (0, 0),
+    "none": (),
+}
+
+
+def operands(sizes, in_order: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
+    if not in_order:
+        batch = batch[torch.randperm(len(batch))]
+    shapes = (len(batch), C), (len(batch), D), (len(sizes), D, C)
+    x, weight, z = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
+    return x, weight, z, batch
+
+
+def loop(x: Tensor, weight: Tensor, z: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Both products, node by node."""
+    to_latent = torch.zeros_like(z).index_add(0, batch, weight.unsqueeze(2) * x.unsqueeze(1))
+    return to_latent, (weight.unsqueeze(2) * z[batch]).sum(1)
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["sorted", "unsorted"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_both_products_equal_a_loop(sizes, in_order) -> None:
+    x, weight, z, batch = operands(sizes, in_order)
+    ragged = Ragged(batch, len(sizes))
+    expected = loop(x, weight, z, batch)
+    actual = LF.visible_to_latent(x, weight, ragged), LF.latent_to_visible(z, weight, ragged)
+    assert_all_equal(actual, expected)
+    for a, b in zip(actual, expected, strict=True):
+        grad = torch.randn_like(a)
+        wanted = [t for t in (x, weight, z) if t is not (z if a is actual[0] else x)]
+        gradients = (torch.autograd.grad(y, wanted, grad, create_graph=True) for y in (a, b))
+        assert_all_equal(*gradients)
+
+
+@pytest.mark.parametrize("sizes", [(2, 0, 1), (0, 1, 2) * 71], ids=["few", "many"])
+def test_gradients_of_gradients(sizes) -> None:
+    x, weight, z, batch = operands(sizes, in_order=False)
+    ragged = Ragged(batch, len(sizes))
+    fast = len(sizes) > 3
+    for function, features in ((LF.visible_to_latent, x), (LF.latent_to_visible, z)):
+        arguments = (features, weight)
+        check = lambda *t, f=function: f(*t, ragged)  # noqa: E731
+        assert torch.autograd.gradcheck(check, arguments, fast_mode=fast)
+        assert torch.autograd.gradgradcheck(check, arguments, fast_mode=fast)
+
+
+def test_graphs_of_one_size_and_a_single_graph_need_no_batch() -> None:
+    x, weight, z, batch = operands(SIZES["equal"], in_order=True)
+    expected = loop(x, weight, z, batch)
+    stacked = LF.visible_to_latent(x.view(3, 7, C), weight.view(3, 7, D))
+    assert_equal(stacked, expected[0])
+    assert_equal(LF.latent_to_visible(z, weight.view(3, 7, D)).flatten(0, 1), expected[1])
+    assert_equal(LF.visible_to_latent(x, weight), (weight.T @ x).unsqueeze(0))
+    assert_equal(LF.latent_to_visible(z[:1], weight), weight @ z[0])
+
+
+def test_sum_nodes_and_to_nodes() -> None:
+    x, _, _, batch = operands(SIZES["few"], in_order=False)
+    ragged = Ragged(batch, 5)
+    total = LF.sum_nodes(x, ragged)
+    assert_equal(total, x.new_zeros(5, C).index_add(0, batch, x))
+    assert_equal(LF.to_nodes(total, ragged), total[batch])
+    assert_equal(LF.sum_nodes(x), x.sum(0, keepdim=True))
+    assert_equal(LF.to_nodes(total) + x.new_zeros(5, 2, C), total.unsqueeze(1).expand(5, 2, C))
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["sorted", "unsorted"])
+@pytest.mark.parametrize("name", ["few", "many", "many_and_a_large_one", "many_equal"])
+def test_nan_stays_in_its_own_graph(name, in_order) -> None:
+    x, weight, z, batch = operands(SIZES[name], in_order)
+    spoilt = 4
+    ragged, own = Ragged(batch, len(z)), batch == spoilt
+    with torch.no_grad():
+        x[own], weight[own], z[spoilt] = torch.nan, torch.nan, torch.nan
+    to_latent, to_visible = (
+        LF.visible_to_latent(x, weight, ragged),
+        LF.latent_to_visible(z, weight, ragged),
+    )
+    gradients = torch.autograd.grad((to_latent.sum(), to_visible.sum()), (x, weight, z))
+    for rows in (to_visible, *gradients[:2]):
+        assert rows[~own].isfinite().all()
+    for latents in (to_latent, gradients[2]):
+        assert latents.isnan().any(2).any(1).nonzero().flatten().tolist() == [spoilt]
+
+
+def test_one_spoilt_node_does_not_reach_the_padding_of_others() -> None:
+    sizes = tuple(1 + i % 4 for i in range(211))
+    x, weight, _, batch = operands(sizes, in_order=True)
+    with torch.no_grad():
+        x[-1], weight[-1] = torch.inf, torch.nan
+    out = LF.visible_to_latent(x, weight, Ragged(batch))
+    assert out[:-1].isfinite().all()
+
+
+@pytest.mark.parametrize("sizes", [SIZES["few"], SIZES["many"]], ids=["few", "many"])
+@pytest.mark.parametrize("batched", [True, False])
+def test_products_stay_in_full_precision_under_autocast(sizes, batched) -> None:
+    x, weight, z, batch = (t.detach() for t in operands(sizes, in_order=False))
+    ragged = Ragged(batch, len(z)) if batched else None
+    x, weight, z = x.float(), weight.float(), z.float() if batched else z[:1].float()
+    expected = LF.visible_to_latent(x, weight, ragged), LF.latent_to_visible(z, weight, ragged)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = LF.visible_to_latent(x, weight, ragged), LF.latent_to_visible(z, weight, ragged)
+    assert [t.dtype for t in actual] == [torch.float32] * 2
+    assert_all_equal(actual, expected)
+
+
+@pytest.mark.parametrize("planned", [True, False], ids=["planned", "unplanned"])
+@pytest.mark.parametrize("name", ["few", "equal", "many"])
+def test_operators_keep_the_contract_of_torch_library(name, planned) -> None:
+    x, weight, z, batch = operands(SIZES[name], in_order=name == "equal")
+    plan = Ragged(batch, len(z)).plan if planned else []
+    operators = torch.ops.latentgraph
+    torch.library.opcheck(operators.visible_to_latent, (weight, x, batch, len(z), plan))
+    torch.library.opcheck(operators.latent_to_visible, (weight, z, batch, len(z), plan))

@@ -1,0 +1,120 @@
+r"""What must hold for every layer, as assertions about ``layer(x, batch, batch_size)``.
+
+``test_properties.py`` shows that each of them catches a layer for which it does not hold.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Layer = Callable[[Tensor, Tensor | None, int | None], Tensor]
+
+# Largest difference over largest value, against float64.
+TOLERANCE = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-5,
+    torch.float16: 5e-3,
+    torch.bfloat16: 2e-2,
+}
+
+
+def assert_equal(actual: Tensor, expected: Tensor, tolerance: float | None = None) -> None:
+    r"""Same shape, and the same numbers up to what the dtype of ``actual`` allows."""
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    if actual.numel() == 0:
+        return
+    tolerance = TOLERANCE.get(actual.dtype, 0.0) if tolerance is None else tolerance
+    actual, expected = actual.detach().double(), expected.detach().double()
+    # A gradient that is zero by theory is so up to rounding only.
+    scale = max(expected.abs().max().item(), 1e-2)
+    distance = (actual - expected).abs().max().item() / scale
+    assert distance <= tolerance, f"they differ by {distance:.1e}, allowed is {tolerance:.1e}"
+
+
+def assert_all_equal(
+    actual: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float | None = None
+) -> None:
+    r""":func:`assert_equal` for each of several tensors."""
+    assert len(actual) == len(expected)
+    for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
+        try:
+            assert_equal(a, b, tolerance)
+        except AssertionError as error:
+            raise AssertionError(f"tensor {i} of {len(expected)}: {error}") from None
+
+
+def run(
+    layer: Layer,
+    x: Tensor,
+    batch: Tensor | None,
+    batch_size: int | None,
+    grad_out: Tensor,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    r"""Output, gradient of x and gradients of the parameters, zeros where there is none."""
+    x = x.detach().requires_grad_()
+    parameters = list(layer.parameters()) if isinstance(layer, nn.Module) else []
+    out = layer(x, batch, batch_size)
+    found = torch.autograd.grad(
+        out, [x, *parameters], grad_out.to(out.dtype), materialize_grads=True, allow_unused=True
+    )
+    return out.detach(), found[0], list(found[1:])
+
+
+def assert_permutation_equivariant(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    r"""Nodes in another order give the same rows in that order."""
+    grad_out = torch.randn_like(x)
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    for order in (torch.randperm(len(x)), batch.argsort(), batch.argsort(descending=True)):
+        again = run(layer, x[order], batch[order], batch_size, grad_out[order])
+        assert_all_equal([again[0], again[1], *again[2]], [out[order], grad_x[order], *grads])
+
+
+def assert_graphs_independent(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    r"""Every graph gets the rows it gets alone; parameters, the sum of the gradients."""
+    grad_out = torch.randn_like(x)
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    totals = [torch.zeros_like(grad) for grad in grads]
+    for graph in range(batch_size):
+        rows = batch == graph
+        alone = run(layer, x[rows], None, None, grad_out[rows])
+        assert_all_equal(alone[:2], [out[rows], grad_x[rows]])
+        totals = [total + grad for total, grad in zip(totals, alone[2], strict=True)]
+    assert_all_equal(grads, totals)
+
+
+def assert_order_of_graphs_free(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    r"""Graphs under other numbers, with empty ones among them, give the same rows."""
+    grad_out = torch.randn_like(x)
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    number = torch.randperm(batch_size + 3)[:batch_size]
+    again = run(layer, x, number[batch], batch_size + 3, grad_out)
+    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads])
+
+
+def assert_chunk_size_free(
+    layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None
+) -> None:
+    r"""Any ``chunk_size`` gives what all nodes at once give, gradients too."""
+    layer = copy.deepcopy(layer)
+    grad_out = torch.randn_like(x)
+    layer.chunk_size = 10 * len(x) + 1
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    for chunk_size in (1, 2, 5, len(x) - 1):
+        layer.chunk_size = chunk_size
+        again = run(layer, x, batch, batch_size, grad_out)
+        assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads])
+        with torch.no_grad():
+            assert_equal(layer(x, batch, batch_size), out)
+
+
+def assert_precise(
+    layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None, dtype: torch.dtype
+) -> None:
+    r"""In ``dtype`` the layer gives ``dtype``, and what float64 gives on the same numbers."""
+    narrow = copy.deepcopy(layer).to(dtype)
+    x = x.to(dtype)
+    out = narrow(x, batch, batch_size)
+    assert out.dtype == dtype
+    assert_equal(out, narrow.double()(x.double(), batch, batch_size))

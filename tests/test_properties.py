@@ -1,0 +1,153 @@
+r"""Each property holds for a right layer and catches a wrong one."""
+
+import pytest
+import torch
+from properties import (
+    assert_all_equal,
+    assert_chunk_size_free,
+    assert_equal,
+    assert_graphs_independent,
+    assert_order_of_graphs_free,
+    assert_permutation_equivariant,
+    assert_precise,
+    run,
+)
+from samples import nodes
+from torch import Tensor, nn
+
+
+class GraphMean(nn.Module):
+    r"""Right: the mean over the nodes of a graph, mapped, to each of its nodes, in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 5, bias=False, dtype=torch.float64)
+        self.chunk_size: int | None = None
+
+    def forward(
+        self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        batch = torch.zeros(len(x), dtype=torch.int64) if batch is None else batch
+        rows = self.rows(x.double(), batch, int(batch_size or 1))
+        return (rows @ self.linear.weight.double()).to(x.dtype)
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        counts = batch.bincount(minlength=batch_size).clamp_min(1).unsqueeze(1)
+        return (x.new_zeros(batch_size, 5).index_add(0, batch, x) / counts)[batch]
+
+
+class FirstNode(GraphMean):
+    r"""Wrong: the first node stands for its graph."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return x[(batch.unsqueeze(1) == batch).int().argmax(1)]
+
+
+class SortedOnly(GraphMean):
+    r"""Wrong: takes the nodes of a graph to lie side by side."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x, batch.sort().values, batch_size)
+
+
+class CountsPadding(GraphMean):
+    r"""Wrong: divides by the size of the largest graph, as padded attention does."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        counts = batch.bincount(minlength=batch_size)
+        return super().rows(x, batch, batch_size) * (counts / counts.max())[batch].unsqueeze(1)
+
+
+class LeaksGradient(GraphMean):
+    r"""Wrong: right rows, but their gradient is that of the whole batch."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        everything = x.sum() if len(x) else x.new_zeros(())
+        return super().rows(x, batch, batch_size) + (everything - everything.detach())
+
+
+class KnowsItsNumber(GraphMean):
+    r"""Wrong: adds the number of the graph."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x, batch, batch_size) + batch.unsqueeze(1)
+
+
+class ForgetsChunks(GraphMean):
+    r"""Wrong: every chunk has a mean of its own."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        size = self.chunk_size or len(x)
+        chunks = zip(x.split(size), batch.split(size), strict=True)
+        return torch.cat([GraphMean.rows(self, a, b, batch_size) for a, b in chunks])
+
+
+class ForgetsChunksBackward(ForgetsChunks):
+    r"""Wrong: the rows are right, the gradient is that of the single chunks."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        value = GraphMean.rows(self, x, batch, batch_size).detach()
+        wrong = super().rows(x, batch, batch_size)
+        return value + wrong - wrong.detach()
+
+
+class AddsInHalf(GraphMean):
+    r"""Wrong: adds up in the dtype of x."""
+
+    def forward(
+        self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        return sum(x, start=torch.zeros_like(x[0])).expand_as(x)
+
+
+class ReturnsFloat(GraphMean):
+    r"""Wrong: another dtype than that of x."""
+
+    def forward(
+        self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        return super().forward(x, batch, batch_size).float()
+
+
+def assert_precise_in_half(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    assert_precise(layer, (x + 1).repeat(97, 1), batch.repeat(97), batch_size, torch.float16)
+
+
+PROPERTIES_AND_WRONG_LAYERS = [
+    (assert_permutation_equivariant, FirstNode),
+    (assert_permutation_equivariant, SortedOnly),
+    (assert_graphs_independent, CountsPadding),
+    (assert_graphs_independent, LeaksGradient),
+    (assert_graphs_independent, SortedOnly),
+    (assert_order_of_graphs_free, KnowsItsNumber),
+    (assert_chunk_size_free, ForgetsChunks),
+    (assert_chunk_size_free, ForgetsChunksBackward),
+    (assert_precise_in_half, AddsInHalf),
+    (assert_precise_in_half, ReturnsFloat),
+]
+
+
+@pytest.mark.parametrize(("assert_property", "wrong"), PROPERTIES_AND_WRONG_LAYERS)
+def test_property_holds_for_the_right_layer_only(assert_property, wrong) -> None:
+    sample = nodes(channels=5)
+    assert_property(GraphMean(), *sample)
+    with pytest.raises(AssertionError):
+        assert_property(wrong(), *sample)
+
+
+def test_equal_is_relative_to_the_largest_value_and_sees_the_shape() -> None:
+    expected = torch.tensor([1000.0, 0.0])
+    assert_equal(expected + 0.009, expected)
+    for wrong in (expected + 0.011, expected.view(2, 1), expected * torch.nan):
+        with pytest.raises(AssertionError):
+            assert_equal(wrong, expected)
+    with pytest.raises(AssertionError, match="tensor 1 of 2"):
+        assert_all_equal([expected, expected + 1], [expected, expected])
+
+
+def test_run_gives_the_gradients_of_x_and_of_the_parameters() -> None:
+    layer, x = nn.Linear(3, 2, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    grad_out = torch.randn(5, 2, dtype=torch.float64)
+    out, grad_x, grads = run(lambda x, *_: layer(x), x, None, None, grad_out)
+    assert_all_equal([out, grad_x], [layer(x), grad_out @ layer.weight])
+    assert grads == []
