@@ -1,4 +1,4 @@
-r"""Networks made of the layers."""
+r"""Whole networks."""
 
 from latentgraph.models.voxel_unet import VoxelUNet
 

@@ -1,12 +1,16 @@
 r"""Voxel grids, the graphs between voxels and the convolution along them."""
 
-from latentgraph.voxel.conv import VoxelConv, voxel_conv
+from latentgraph.voxel.conv import VoxelConv
+from latentgraph.voxel.functional import voxel_conv
 from latentgraph.voxel.graph import VoxelGraph
 from latentgraph.voxel.grid import coarsen, neighbor_graph, voxel_keys
+from latentgraph.voxel.levels import VoxelLevel, VoxelLevels
 
 __all__ = [
     "VoxelConv",
     "VoxelGraph",
+    "VoxelLevel",
+    "VoxelLevels",
     "coarsen",
     "neighbor_graph",
     "voxel_conv",

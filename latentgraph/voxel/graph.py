@@ -125,13 +125,9 @@ class Edges(Movable):
         spans = [list(zip(*rows, strict=True)) for rows in pairwise(cuts.tolist())]
 
         def by_block(values: Sequence[Tensor]) -> Tensor:
-            return torch.cat(
-                [
-                    value[begin:end]
-                    for span in spans
-                    for value, (begin, end) in zip(values, span, strict=True)
-                ]
-            )
+            parts = (zip(values, span, strict=True) for span in spans)
+            slices = [value[begin:end] for part in parts for value, (begin, end) in part]
+            return torch.cat([values[0][:0], *slices])
 
         source, target, place = by_block(sources), by_block(targets), by_block(places)
         first = start[border[:-1]].repeat_interleave(block_size)[:num_targets]
@@ -147,12 +143,12 @@ class Edges(Movable):
 
     def blocks(self) -> Iterator[Block]:
         r"""The edges, block by block."""
-        counts = [sum(sizes) for sizes in self.sizes]
-        edges = zip(*(t.split(counts) for t in (self.source, self.target, self.slot)), strict=True)
-        offsets = self.offset.split(self.block_size)
-        for i, (sizes, tensors, offset) in enumerate(zip(self.sizes, edges, offsets, strict=True)):
-            begin = i * self.block_size
-            yield Block(slice(begin, begin + offset.size(0)), *tensors, offset, sizes)
+        start = 0
+        for i, sizes in enumerate(self.sizes):
+            edges = slice(start, start := start + sum(sizes))
+            targets = slice(i * self.block_size, min((i + 1) * self.block_size, self.num_targets))
+            source, target, slot = (t[edges] for t in (self.source, self.target, self.slot))
+            yield Block(targets, source, target, slot, self.offset[targets], sizes)
 
 
 @dataclass(frozen=True, eq=False)
