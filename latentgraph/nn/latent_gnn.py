@@ -3,22 +3,24 @@ r"""The LatentGNN block: a few latent nodes for every visible node to talk throu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
 from latentgraph.functional.affinity import inverse_length, inverse_norm, sum_squares_over_nodes
+from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.functional.streaming import Message
 from latentgraph.nn.checks import check_nodes, graphs_of
 from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
 from latentgraph.nn.linear_norm import LinearNorm, Norm
+from latentgraph.nn.message_graph import Weights, graph_of_kernels
 from latentgraph.nn.visible_to_latent import VisibleToLatentConv
 
 
@@ -200,6 +202,35 @@ class LatentGNN(nn.Module):
         out = stream(steps.passes(), inputs, graphs, self._chunk_size_of(x, steps))
         return (out, steps.affinities(inputs, graphs)) if return_affinity else out
 
+    def message_graph(
+        self,
+        x: Tensor,
+        batch: Tensor | Ragged | None = None,
+        batch_size: int | None = None,
+        affinity_x: Tensor | None = None,
+    ) -> HeteroData:
+        r"""The graph that the block passes messages on, for PyG's tools.
+
+        Node types are ``visible``, whose ``x`` is q, and ``latent_0`` to ``latent_{M-1}``, one for
+        each kernel, flat as the three layers take them; both have ``batch``. Edge types
+        ``("visible", "to", "latent_m")``, ``("latent_m", "to", "latent_m")`` and
+        ``("latent_m", "to", "visible")`` have ``edge_index`` and ``edge_weight``, the weights of
+        :math:`P_m`, F and :math:`S_m` that are not zero, in float32 or wider. The three layers on
+        these edges give :math:`V_m = S_m Z'_m`.
+
+        Args:
+            x: as the block takes it.
+            batch: as the block takes it.
+            batch_size: as the block takes it.
+            affinity_x: as the block takes it.
+        """
+        check_nodes(x, self.channels, self.gamma.dtype)
+        graphs = graphs_of(x, batch, batch_size)
+        inputs = (x, *self._checked_affinity_x(x, affinity_x))
+        steps = _Steps(self)
+        q, kernels = steps.kernels(inputs, graphs)
+        return graph_of_kernels(q, graphs, [Weights(p, steps.mixing(z), s) for p, s, z in kernels])
+
     def passes(self) -> Passes:
         r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
         return _Steps(self).passes()
@@ -341,31 +372,46 @@ class _Steps:
 
     def mix(self, z: Tensor) -> Tensor:
         r""":math:`Z'`, (B, d, c)."""
-        block = self.block
-        if block.mixing == "none":
+        if self.block.mixing == "none":
             return z
-        tau = block.temperature if block.log_temperature is None else block.log_temperature.exp()
-        mixed: Tensor = block.latent_to_latent(
-            z.flatten(0, 1), batch_size=z.size(0), temperature=tau
+        mixed: Tensor = self.block.latent_to_latent(
+            z.flatten(0, 1), batch_size=z.size(0), temperature=self.temperature
         )
-        return mixed.view_as(z) + z if block.mixing == "residual" else mixed.view_as(z)
+        return mixed.view_as(z) + z if self.block.mixing == "residual" else mixed.view_as(z)
+
+    def mixing(self, z: Tensor) -> Tensor:
+        r"""F, (B, d, d), such that :math:`Z' = F Z`."""
+        kept = torch.eye(z.size(1), dtype=z.dtype, device=z.device).expand(z.size(0), -1, -1)
+        if self.block.mixing == "none":
+            return kept
+        with full_precision(z):
+            mixed = LF.cosine_softmax(z, self.temperature)
+        return mixed + kept if self.block.mixing == "residual" else mixed
+
+    @property
+    def temperature(self) -> Tensor | float:
+        learned = self.block.log_temperature
+        return learned.exp() if learned is not None else float(self.block.temperature)
 
     def affinities(self, inputs: tuple[Tensor, ...], batch: Ragged | None) -> list[Affinity]:
         r"""What the three steps used, all nodes at once."""
-        x = inputs[0]
-        flat = batch is None and x.dim() == 2
-        stacked = tuple(t.unsqueeze(0) for t in inputs) if flat else inputs
-        num_graphs = stacked[0].size(0) if batch is None else batch.batch_size
-        chunk = Chunk(stacked, batch, slice(0, num_graphs))
-        _, sent = self.send(chunk)
+        shape = (*inputs[0].shape[:-1], -1)
+        _, kernels = self.kernels(inputs, batch)
+        return [Affinity(p.view(shape), s.view(shape), self.mix(z)) for p, s, z in kernels]
+
+    def kernels(
+        self, inputs: tuple[Tensor, ...], batch: Ragged | None
+    ) -> tuple[Tensor, Iterable[tuple[Tensor, Tensor, Tensor]]]:
+        r"""q, and for each kernel P, S and Z, all nodes at once."""
+        flat = batch is None and inputs[0].dim() == 2
+        inputs = tuple(t.unsqueeze(0) for t in inputs) if flat else inputs
+        num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
+        chunk = Chunk(inputs, batch, slice(0, num_graphs))
+        q, sent = self.send(chunk)
         if self.block.mode == "asymmetric":
             sent = [LF.l2_over_nodes(p, batch) for p in sent]
-        latents = [self.mix(z) for z in self.normalized(self.encode(chunk))]
         read = [LF.l2(s) for s in self.read(chunk)]
-        found = zip(sent, read, latents, strict=True)
-        return [
-            Affinity(p.view(*x.shape[:-1], -1), s.view(*x.shape[:-1], -1), z) for p, s, z in found
-        ]
+        return q, zip(sent, read, self.normalized(self.encode(chunk)), strict=True)
 
 
 def _beside(q: Tensor, chunk: Chunk) -> Tensor:

@@ -2,8 +2,13 @@ r"""Blocks on feature maps: pixels as the nodes of one graph for each sample."""
 
 from __future__ import annotations
 
+from inspect import signature
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from latentgraph.nn.sub_sampling import GridPool, PoolAt, checked_pool_at
 
 
 def grid_to_nodes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,11 +57,37 @@ class OnGrid(nn.Module):
 
     Args:
         block: called as ``block(x)`` on (B, n, C).
+        pool: for a block that can sub-sample its senders, as :class:`NonLocal` can: size p of the
+            max-pool over p x p positions, of each frame in 3-D; a rest at the border is left out.
+            None keeps all.
+        pool_at: ``"input"`` pools before the block projects the senders, ``"projected"`` after;
+            None leaves it to the block.
+
+    Raises:
+        ValueError: ``pool`` is below 1, or for a block without senders to sub-sample, or missing
+            beside ``pool_at``.
     """
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(
+        self,
+        block: nn.Module,
+        pool: int | None = None,
+        pool_at: PoolAt | None = None,
+    ) -> None:
         super().__init__()
-        self.block = block
+        if pool is None and pool_at is not None:
+            raise ValueError(f"expected pool= beside pool_at={pool_at!r}, got None")
+        if pool is not None:
+            if pool < 1:
+                raise ValueError(f"expected pool of 1 or more, got {pool}")
+            if pool_at is not None:
+                checked_pool_at(pool_at)
+            if "pool" not in signature(block.forward).parameters:
+                raise ValueError(
+                    "expected a block that takes pool=, as NonLocal does, got "
+                    f"{type(block).__name__}"
+                )
+        self.block, self.pool, self.pool_at = block, pool, pool_at
 
     def reset_parameters(self) -> None:
         r"""New random weights of the block."""
@@ -72,11 +103,19 @@ class OnGrid(nn.Module):
             Shape, dtype and memory format of ``x``.
 
         Raises:
-            ValueError: ``x`` has no or more than 3 spatial dimensions.
+            ValueError: ``x`` has no or more than 3 spatial dimensions, or too few positions to
+                pool.
         """
         _check_grid(x)
-        out: Tensor = self.block(x.flatten(2).mT)
+        options: dict[str, Any] = {}
+        if self.pool is not None:
+            options = {"pool": GridPool(x.shape[2:], self.pool), "pool_at": self.pool_at}
+        out: Tensor = self.block(x.flatten(2).mT, **options)
         return out.mT.view(x.shape).contiguous(memory_format=_memory_format(x))
+
+    def extra_repr(self) -> str:
+        r"""The sub-sampling."""
+        return "" if self.pool is None else f"pool={self.pool}, pool_at={self.pool_at!r}"
 
 
 def _check_grid(x: Tensor) -> None:
