@@ -19,6 +19,8 @@ PINS := torch===2.13.0 torchvision==0.28.0
 endif
 
 PY := $(ENV)/bin/python
+LATENTGRAPH := $(ENV)/bin/latentgraph
+DEMO := runs/make-demo
 # The active environment can serve several checkouts, so its stamp carries the name of this one.
 STAMP := $(ENV)/.latentgraph$(if $(KEPT),$(subst /,-,$(CURDIR)))
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
@@ -30,7 +32,8 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	&& $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1); \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
-.PHONY: help env demo test test-slow lint docs examples dist scatter clean
+.PHONY: help env demo test test-slow lint docs examples dist \
+	compare bench scatter clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +57,13 @@ endif
 	@touch $@
 
 demo: $(STAMP) ## rooms, training, evaluation and predictions, in minutes
-	$(PY) examples/scannet_segmentation.py $(ARGS)
+	rm -rf $(DEMO)
+	$(LATENTGRAPH) rooms $(DEMO)/rooms
+	$(LATENTGRAPH) prepare $(DEMO)/rooms
+	$(LATENTGRAPH) train --config demo --data.root $(DEMO)/rooms --out $(DEMO)/network
+	@$(LATENTGRAPH) evaluate $(DEMO)/network/last.ckpt $(DEMO)/rooms
+	@$(LATENTGRAPH) predict $(DEMO)/rooms/scans/scene0011_00 \
+		--checkpoint $(DEMO)/network/last.ckpt --out $(DEMO)/prediction
 
 test: $(STAMP) ## the test suite
 	$(PY) -m pytest $(ARGS)
@@ -80,6 +89,13 @@ dist: $(STAMP) ## wheel and sdist, checked, the wheel tried from outside the che
 	$(PY) -m twine check --strict dist/*
 	$(PY) -m pip install $(QUIET) --no-deps --target build/wheel dist/*.whl
 	cd build/wheel && $(abspath $(PY)) -m latentgraph --help
+
+compare: $(STAMP) ## blocks side by side: ARGS="--scenes apartments --seeds 3"
+	$(PY) -m benchmarks.compare $(ARGS)
+
+bench: $(STAMP) ## time and memory, into benchmarks/results
+	$(PY) -m benchmarks.voxel_conv
+	$(PY) -m benchmarks.streaming $(ARGS)
 
 scatter: $(STAMP) ## torch-scatter, built against this torch in 2 to 4 minutes
 	@command -v g++ >/dev/null || $(call debian,g++)
