@@ -70,16 +70,16 @@ class VoxelUNet(nn.Module):
         self.channels = tuple(channels)
         num_levels = len(self.channels)
         up_channels = self.channels[:-1] if decoder_channels is None else tuple(decoder_channels)
-        down_blocks = _for_each("blocks", blocks, num_levels, at_least=0)
-        up_blocks = _for_each("decoder_blocks", decoder_blocks, num_levels - 1, at_least=1)
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = kernel_size
-        self.stem_kernel_size = kernel_size if stem_kernel_size is None else stem_kernel_size
         if num_levels < 1 or len(up_channels) != num_levels - 1:
             raise ValueError(
                 "expected channels for at least one level and decoder_channels for one level less, "
                 f"got {self.channels} and {up_channels}"
             )
+        down_blocks = _for_each("blocks", blocks, num_levels, at_least=0)
+        up_blocks = _for_each("decoder_blocks", decoder_blocks, num_levels - 1, at_least=1)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = kernel_size
+        self.stem_kernel_size = kernel_size if stem_kernel_size is None else stem_kernel_size
         for name in ("kernel_size", "stem_kernel_size"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ValueError(f"expected an odd {name}, got {getattr(self, name)}")
@@ -140,7 +140,8 @@ class VoxelUNet(nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Draw all parameters anew."""
-        reset(list(self.children()))
+        for child in self.children():
+            reset(child)
 
     def levels(
         self,
