@@ -1,0 +1,1 @@
+r"""What the library is measured against; not part of the package."""
