@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
-from torch_geometric.data import Data
-from torch_geometric.loader import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 
 from latentgraph.scannet.dataset import ScanNet
-from latentgraph.scannet.segmenter import Segmenter, TrainedOn
+from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
 from latentgraph.scannet.transforms import RandomFlip, RandomRotateZ
+from latentgraph.voxel import VoxelLevels
+from latentgraph.voxel.graph import CPU_BLOCK, DEVICE_BLOCK
 
 
 class SceneSampler(Sampler[tuple[int, int]]):
@@ -87,6 +89,31 @@ class EpochScenes(Dataset[Data]):
         return voxels
 
 
+class CollateVoxels:
+    r"""Voxelized scenes as one batch, with its voxel graphs: work for the loader's processes.
+
+    Args:
+        config: Of the network that the graphs are for.
+        block_size: What suits the device of the network, not that of the loader.
+    """
+
+    def __init__(self, config: NetworkConfig, block_size: int) -> None:
+        self.config = config
+        self.block_size = block_size
+
+    def __call__(self, scenes: list[Data]) -> Batch:
+        batch = Batch.from_data_list(scenes)
+        batch.levels = VoxelLevels.build(
+            batch.coord,
+            batch.batch,
+            batch.num_graphs,
+            num_levels=len(self.config.channels),
+            kernel_size=self.config.kernel_size,
+            block_size=self.block_size,
+        )
+        return batch
+
+
 class SceneDataModule(LightningDataModule):
     r"""Prepared scenes for training and for evaluation.
 
@@ -154,12 +181,12 @@ class SceneDataModule(LightningDataModule):
         source = "scans" if not rooms else "rooms" if max(rooms) == 1 else "apartments"
         return TrainedOn(source, len(self.scenes("train")))
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         r"""Shuffled, augmented batches."""
         random = [RandomRotateZ(), RandomFlip()] if self.augment else []
         return self._loader(self.scenes("train"), random, self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         r"""Whole scenes, one at a time."""
         return self._loader(self.scenes(self.split), [], 1, shuffle=False)
 
@@ -172,12 +199,15 @@ class SceneDataModule(LightningDataModule):
 
     def _loader(
         self, scenes: ScanNet, random: list[BaseTransform], batch_size: int, shuffle: bool
-    ) -> DataLoader:
+    ) -> DataLoader[Any]:
         assert self.trainer is not None
         transform = Compose([*random, self._segmenter.voxelize])
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        block_size = CPU_BLOCK if on_cpu else DEVICE_BLOCK
         return DataLoader(
             EpochScenes(scenes, transform, self.seed),
+            collate_fn=CollateVoxels(self._segmenter.config, block_size),
             batch_size=batch_size,
             sampler=SceneSampler(len(scenes), shuffle, self.seed, rank, world_size),
             num_workers=self.num_workers,

@@ -125,17 +125,17 @@ class Segmenter(nn.Module):
         r"""Class scores of voxels.
 
         Args:
-            data: One voxelized scene, or a batch of them.
+            data: One voxelized scene, or a batch of them. With ``data.levels``, the
+                :class:`~latentgraph.voxel.VoxelLevels`, nothing has to be searched for.
             context_batch: (n,), which nodes share their context, in place of ``data.batch``.
 
         Returns:
             (n, number of classes), one row for each voxel.
         """
+        grids = (data.coord, data.get("batch"), data.num_graphs if "batch" in data else None)
         scores: Tensor = self.network(
             data.x,
-            data.coord,
-            batch=data.get("batch"),
-            batch_size=getattr(data, "num_graphs", None) if "batch" in data else None,
+            *((data.levels,) if "levels" in data else grids),
             pos=data.pos,
             context_batch=context_batch,
         )

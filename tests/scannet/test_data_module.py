@@ -4,10 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch
 
 from latentgraph.scannet import ScanNet
-from latentgraph.scannet.data_module import EpochScenes, SceneDataModule, SceneSampler
+from latentgraph.scannet.data_module import (
+    CollateVoxels,
+    EpochScenes,
+    SceneDataModule,
+    SceneSampler,
+)
+from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
 from latentgraph.scannet.transforms import RandomRotateZ
+from latentgraph.voxel.graph import CPU_BLOCK
 
 
 def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
@@ -56,6 +64,16 @@ def test_augmentation_depends_on_seed_epoch_and_scene_alone(rooms: Path) -> None
 def turned_by(before: torch.Tensor, after: torch.Tensor) -> float:
     angle = torch.atan2(after[0, 1], after[0, 0]) - torch.atan2(before[0, 1], before[0, 0])
     return float(angle) % (2 * np.pi)
+
+
+def test_graphs_come_with_a_batch_and_change_nothing(rooms: Path) -> None:
+    segmenter = Segmenter(NetworkConfig(voxel_size=0.4, channels=(3, 5, 7))).eval()
+    scenes = [segmenter.voxelize(scene) for scene in ScanNet(rooms, "val")]
+    batch = CollateVoxels(segmenter.config, CPU_BLOCK)(scenes)
+    with torch.no_grad():
+        found_ahead = segmenter(batch.to("cpu"))
+        found_there = segmenter(Batch.from_data_list(scenes))
+    assert torch.equal(found_ahead, found_there)
 
 
 @pytest.mark.parametrize("argument", ["batch_size", "num_workers"])
