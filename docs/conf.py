@@ -2,9 +2,14 @@ r"""Settings of the documentation; it also writes the API pages from the exporte
 
 import importlib
 import pkgutil
+import shutil
+from functools import cache
 from pathlib import Path
 
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 import latentgraph
 
@@ -35,55 +40,67 @@ napoleon_use_ivar = True
 
 # References to our own names must resolve; those of torch and others have no page here.
 nitpicky = True
+nitpick_ignore = [("py:class", "latentgraph.scannet.lightning_module.SegmentationModule")]
 nitpick_ignore_regex = [(r"py:.*", r"(?!latentgraph\b).*")]
 
 html_theme = "furo"
 html_title = "latentgraph"
 
 
-def is_own_verb(name: str) -> bool:
-    r"""Whether a module, as `prepare`, holds a function of its own name for people to call."""
-    return callable(getattr(importlib.import_module(name), name.rpartition(".")[2], None))
+# A package cannot export a function under the name of the module that holds it.
+COMMANDS = [f"{name}.{name}" for name in ("check", "evaluate", "predict", "prepare", "train")]
 
 
+@cache
 def public_names() -> dict[str, list[str]]:
-    r"""What each package, and each module at the top, exports for people to use."""
-    found: dict[str, list[str]] = {}
-    for module in pkgutil.walk_packages(latentgraph.__path__, "latentgraph."):
-        package, _, own_name = module.name.rpartition(".")
-        if own_name.startswith("_"):
-            continue
-        if module.ispkg or package == "latentgraph":
-            names = getattr(importlib.import_module(module.name), "__all__", None)
-            if names is not None:
-                found[module.name] = [f"{module.name}.{name}" for name in names]
-        elif is_own_verb(module.name) and f"{package}.{own_name}" not in found.get(package, []):
-            found.setdefault(package, []).append(f"{module.name}.{own_name}")
-    return found
+    r"""What each package, and each module at the top, has for people, by names within it."""
+    found = {}
+    for top in pkgutil.iter_modules(latentgraph.__path__, "latentgraph."):
+        if not top.name.endswith("__main__"):
+            names = list(getattr(importlib.import_module(top.name), "__all__", []))
+            names += COMMANDS if top.name == "latentgraph.scannet" else []
+            found[top.name] = sorted(names, key=lambda name: name.rpartition(".")[2].lower())
+    return {module: names for module, names in found.items() if names}
 
 
-def directive(name: str) -> str:
-    module, _, own_name = name.rpartition(".")
-    value = getattr(importlib.import_module(module), own_name)
-    kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
-    return f".. auto{kind}:: {name}"
+def value_of(module: str, name: str) -> object:
+    inside, _, own_name = f"{module}.{name}".rpartition(".")
+    return getattr(importlib.import_module(inside), own_name)
 
 
 def write_api_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir, "api")
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     pages = public_names()
     for module, names in pages.items():
-        names = sorted(names, key=lambda name: name.rpartition(".")[2].lower())
         lines = [module, "=" * len(module), "", f".. automodule:: {module}", "   :no-members:", ""]
-        lines += [".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   ~{name}" for name in names]
+        lines += [f".. currentmodule:: {module}", "", ".. autosummary::", "   :nosignatures:", ""]
+        lines += [f"   {name}" for name in names]
         for name in names:
-            lines += ["", directive(name)]
+            value = value_of(module, name)
+            kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
+            lines += ["", f".. auto{kind}:: {module}.{name}"]
         folder.joinpath(f"{module}.rst").write_text("\n".join(lines) + "\n")
     index = ["API reference", "=============", "", ".. toctree::", "   :maxdepth: 2", ""]
     folder.joinpath("index.rst").write_text("\n".join([*index, *(f"   {m}" for m in pages), ""]))
 
 
+def follow_export(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Element | None:
+    r"""From the file where something is defined, as types name it, to where it is exported."""
+    for module, names in public_names().items():
+        for name in names:
+            value, page = value_of(module, name), f"{module}.{name}"
+            defined = f"{getattr(value, '__module__', '')}.{getattr(value, '__name__', '')}"
+            if defined == node["reftarget"] != page:
+                return env.get_domain("py").resolve_xref(
+                    env, node["refdoc"], app.builder, node["reftype"], page, node, content
+                )
+    return None
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
+    app.connect("missing-reference", follow_export)

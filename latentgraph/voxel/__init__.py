@@ -2,11 +2,12 @@ r"""Voxel grids, the graphs between voxels and the convolution along them."""
 
 from latentgraph.voxel.conv import VoxelConv
 from latentgraph.voxel.functional import voxel_conv
-from latentgraph.voxel.graph import VoxelGraph
+from latentgraph.voxel.graph import Edges, VoxelGraph
 from latentgraph.voxel.grid import coarsen, neighbor_graph, voxel_keys
 from latentgraph.voxel.levels import VoxelLevel, VoxelLevels
 
 __all__ = [
+    "Edges",
     "VoxelConv",
     "VoxelGraph",
     "VoxelLevel",
