@@ -35,7 +35,7 @@ for module in pkgutil.walk_packages(latentgraph.__path__, "latentgraph."):
     try:
         importlib.import_module(module.name)
     except ModuleNotFoundError as error:
-        if module.ispkg or error.name not in extras:
+        if module.ispkg or str(error.name).partition(".")[0] not in extras:
             raise
         print(module.name)
 """
