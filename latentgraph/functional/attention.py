@@ -55,14 +55,15 @@ def attention(
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, padding: Tensor | None = None) -> Tensor:
-    r"""(g, n, c). Flash attention on the CPU needs heads, and values as wide as the keys."""
-    missing = k.size(-1) - v.size(-1)
-    wide_v = F.pad(v, (0, missing)) if missing > 0 else v
+    r"""(g, n, c), by flash attention, which on the CPU wants values as wide as the keys."""
+    flash = (
+        v.device.type == "cpu" and not is_compiling() and torch.backends.cuda.flash_sdp_enabled()
+    )
+    missing = max(0, k.size(-1) - v.size(-1)) if flash else 0
     mask = None if padding is None else ~padding[:, None, None, :]
+    query, key, value = (t.contiguous().unsqueeze(1) for t in (q, k, F.pad(v, (0, missing))))
     with full_precision(q):
-        y = F.scaled_dot_product_attention(
-            q.unsqueeze(1), k.unsqueeze(1), wide_v.unsqueeze(1), attn_mask=mask, scale=scale
-        )
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     return y.squeeze(1)[..., : v.size(-1)]
 
 

@@ -50,8 +50,8 @@ def relu_sum(
     if batch is None:
         return own * _above(a, b, g) + _above(a, b, sent)
     membership = plans(batch, key_batch)
-    total: Tensor = own * _sum_above(a, b, g, *membership)
-    return total + _sum_above(a, b, sent, *membership)
+    total: Tensor = own * _sum_above(a, b, g, *membership) + _sum_above(a, b, sent, *membership)
+    return total
 
 
 def _above(a: Tensor, b: Tensor, g: Tensor) -> Tensor:

@@ -42,10 +42,21 @@ class NonLocal(nn.Module):
     ``"concatenation"``      :math:`relu(w_\theta \cdot \theta(x_i) + w_\phi \cdot \phi(x_j)) / N_i`
     =======================  ==============================================================
 
-    The first two cost :math:`O(N^2 c)`, through ``scaled_dot_product_attention``. A dot product is
-    linear, :math:`O(N c^2)`, since :math:`\theta (\phi^\top g)` needs no pairs; a concatenation is
-    :math:`O(N \log N + N c)`, since the j that a node i hears from are a prefix of the nodes sorted
-    by :math:`w_\phi \cdot \phi(x_j)`. No :math:`N \times N` weights are kept.
+    The first two run through ``scaled_dot_product_attention``. A dot product is linear:
+    :math:`\theta (\phi^\top g)` needs no pairs. Nor does a concatenation: the nodes that i hears
+    from are a prefix of all nodes sorted by :math:`w_\phi \cdot \phi(x_j)`. No :math:`N \times N`
+    weights are kept. Multiply-adds for N nodes and M senders, which are fewer with a ``pool``:
+
+    =======================  ==========================  ====================
+    ``pairwise``             maps, ``pool_at="input"``   pairs
+    =======================  ==========================  ====================
+    ``"embedded_gaussian"``  :math:`2 (N + M) C c`       :math:`2 N M c`
+    ``"gaussian"``           :math:`(N + M) C c`         :math:`N M (C + c)`
+    ``"dot_product"``        :math:`2 (N + M) C c`       :math:`(N + M) c^2`
+    ``"concatenation"``      :math:`2 (N + M) C c`       :math:`(N + M) c`
+    =======================  ==========================  ====================
+
+    With ``pool_at="projected"`` the maps take all nodes: M is N there.
 
     ========================  ========================================================
     symbol                    here

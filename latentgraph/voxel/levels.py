@@ -8,8 +8,9 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from latentgraph.functional import Ragged
-from latentgraph.voxel.graph import Movable, VoxelGraph
+from latentgraph.voxel.graph import VoxelGraph
 from latentgraph.voxel.grid import coarsen, neighbor_graph
+from latentgraph.voxel.movable import Movable
 
 
 @dataclass(frozen=True, eq=False)

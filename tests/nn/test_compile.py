@@ -1,15 +1,17 @@
 r"""Blocks under torch.compile, torch.export and ONNX, with any number of nodes."""
 
+import copy
+
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from properties import assert_all_equal, assert_equal
-from samples import BLOCKS, CHANNELS, block, nodes
+from samples import BLOCKS, CHANNELS, block, nodes, randomized
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 
 from latentgraph.functional import Ragged
-from latentgraph.nn import VisibleToLatentConv
+from latentgraph.nn import LatentGNN, VisibleToLatentConv
 
 # Dynamo instantiates the autograd functions that it meets, and torch warns that nobody should.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -75,6 +77,17 @@ def test_inductor(name) -> None:
             torch.autograd.grad(m(x, batch, B).square().sum(), leaves) for m in (compiled, made)
         )
         assert_all_equal(*gradients)
+
+
+def test_batch_norm_in_training_compiles_and_counts_once() -> None:
+    made = randomized(LatentGNN(CHANNELS, (5,), mode="symmetric", norm="batch_norm"))
+    other, counter = copy.deepcopy(made), CompileCounter()
+    compiled = torch.compile(made, fullgraph=True, backend=counter)
+    for num_nodes in (7, 11, 13):
+        x, batch = sample(num_nodes)
+        assert_equal(compiled(x, batch, B), other(x, batch, B))
+    assert_all_equal(list(made.buffers()), list(other.buffers()))
+    assert counter.frame_count <= 2
 
 
 def test_a_layer_compiles() -> None:

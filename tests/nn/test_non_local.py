@@ -17,11 +17,15 @@ from reference_non_local import non_local
 from samples import BATCHES, nodes, randomized
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from latentgraph.functional import Ragged
 from latentgraph.nn import GlobalContext, NonLocal, OnGrid, grid_to_nodes, nodes_to_grid
 
 CHANNELS = 11
+# Graphs of 4 and of 5 nodes are taken together where there are many.
+SIZES = {**BATCHES, "many": (4, 0, 5, 1) * 53}
 PAIRWISE = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
 every_function = pytest.mark.parametrize("pairwise", PAIRWISE)
@@ -32,7 +36,7 @@ def block(pairwise: str = "embedded_gaussian", **options) -> nn.Module:
     return randomized(NonLocal(CHANNELS, reduction=3, pairwise=pairwise, **options))
 
 
-def sample(sizes=BATCHES["ragged"]) -> tuple[Tensor, Tensor, int]:
+def sample(sizes=SIZES["ragged"]) -> tuple[Tensor, Tensor, int]:
     return nodes(sizes, CHANNELS)
 
 
@@ -41,9 +45,9 @@ def every_second(x: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor | None
 
 
 @every_function
-@pytest.mark.parametrize("sizes", BATCHES)
+@pytest.mark.parametrize("sizes", SIZES)
 def test_equals_the_formula(sizes, pairwise) -> None:
-    made, (x, batch, batch_size) = block(pairwise), sample(BATCHES[sizes])
+    made, (x, batch, batch_size) = block(pairwise), sample(SIZES[sizes])
     leaves, grad = (x.requires_grad_(), *made.parameters()), torch.randn_like(x)
     out = made(x, batch, batch_size)
     expected = non_local(made, x, batch, batch_size).out
@@ -91,7 +95,7 @@ def test_starts_as_the_identity(norm, pairwise) -> None:
 @pytest.mark.parametrize("sizes", ["ragged", "many"])
 def test_property(sizes, assert_property, pairwise) -> None:
     if sizes == "ragged" or assert_property is assert_permutation_equivariant:
-        assert_property(block(pairwise), *sample(BATCHES[sizes]))
+        assert_property(block(pairwise), *sample(SIZES[sizes]))
 
 
 @every_function
@@ -147,12 +151,12 @@ def test_few_nodes_or_none(shape, pairwise) -> None:
 
 @every_function
 def test_a_nan_stays_in_its_graph(pairwise) -> None:
-    made, (x, batch, batch_size) = block(pairwise), sample(BATCHES["many"])
+    made, (x, batch, batch_size) = block(pairwise), sample(SIZES["many"])
     clean = made(x, batch, batch_size)
-    x[batch == 1] = torch.nan
+    x[batch == 2] = torch.nan
     out = made(x, batch, batch_size)
-    assert out[batch == 1].isnan().all()
-    assert_equal(out[batch != 1], clean[batch != 1])
+    assert out[batch == 2].isnan().all()
+    assert_equal(out[batch != 2], clean[batch != 2])
 
 
 @every_function
@@ -160,7 +164,7 @@ def test_a_nan_stays_in_its_graph(pairwise) -> None:
 @pytest.mark.parametrize("sizes", ["ragged", "many", "all_empty"])
 def test_pool_on_nodes(sizes, pool_at, pairwise) -> None:
     made = block(pairwise, pool=every_second, pool_at=pool_at)
-    x, batch, batch_size = sample(BATCHES[sizes])
+    x, batch, batch_size = sample(SIZES[sizes])
     leaves, grad = (x.requires_grad_(), *made.parameters()), torch.randn_like(x)
     out = made(x, batch, batch_size)
     # Leaving nodes out commutes with the projections.
@@ -313,6 +317,28 @@ def test_export_with_sub_sampling() -> None:
     ).module()
     maps = torch.randn(2, CHANNELS, 5, 7, dtype=torch.float64)
     assert_equal(exported(maps), grid(maps))
+
+
+@pytest.mark.parametrize("pool_at", ["input", "projected", None])
+@every_function
+def test_multiply_adds_are_those_of_the_docstring(pairwise, pool_at) -> None:
+    made, maps = block(pairwise), torch.randn(1, CHANNELS, 5, 7, dtype=torch.float64)
+    grid = OnGrid(made) if pool_at is None else OnGrid(made, pool=2, pool_at=pool_at)
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        grid(maps)
+    N, M, C, c = 35, 35 if pool_at is None else 6, CHANNELS, CHANNELS // 3
+    maps_of = (N + (N if pool_at == "projected" else M)) * C * c
+    expected = {
+        "embedded_gaussian": 2 * maps_of + 2 * N * M * c,
+        "gaussian": maps_of + N * M * (C + c),
+        "dot_product": 2 * maps_of + (N + M) * c**2,
+        "concatenation": 2 * maps_of + (N + M) * c,
+    }
+    assert counter.get_total_flops() == 2 * expected[pairwise]
 
 
 CONCATENATION = """
