@@ -1,10 +1,5 @@
-import pickle
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
-from torch_geometric.data import Data
 from voxels import random_voxels
 
 from latentgraph.functional import Ragged
@@ -13,12 +8,6 @@ from latentgraph.voxel import VoxelGraph, VoxelLevels, coarsen, neighbor_graph
 
 def same(a: VoxelGraph, b: VoxelGraph) -> bool:
     return torch.equal(a.edge_index, b.edge_index) and torch.equal(a.edge_type, b.edge_type)
-
-
-def tensors(value: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    value.apply(lambda tensor: found.append(tensor) or tensor)
-    return found
 
 
 def test_each_level_is_the_halved_one_before() -> None:
@@ -80,20 +69,6 @@ def test_pool_goes_from_child_to_parent() -> None:
     assert found.pool(values, 1).tolist() == [[2.0], [10.0], [5.0]]
     assert found.pool(values, 2).tolist() == [[6.0], [5.0]]
     assert found.pool(torch.tensor([11, 7, 2, 3]), 2, "min").tolist() == [2, 3]
-
-
-def test_travels_as_one() -> None:
-    coord, batch = random_voxels()
-    levels = VoxelLevels.build(coord, batch, block_size=13)
-    copy = pickle.loads(pickle.dumps(levels))  # noqa: S301
-    assert [level.num_voxels for level in copy.levels] == [x.num_voxels for x in levels.levels]
-    assert all(map(torch.equal, tensors(copy), tensors(levels)))
-    assert len(tensors(levels)) == len({id(t) for t in tensors(levels)})
-
-    data = Data(graphs=levels).to("meta")
-    assert {t.device.type for t in tensors(data.graphs)} == {"meta"}
-    assert len(tensors(data.graphs)) == len(tensors(levels))
-    assert data.graphs.stem is not levels.stem
 
 
 def test_repr() -> None:

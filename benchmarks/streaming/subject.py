@@ -1,0 +1,128 @@
+r"""An entry with its inputs: run, timed, weighed and compared with float64."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import gc
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.streaming.cases import Case
+from benchmarks.streaming.entries import Entry
+from benchmarks.streaming.exact import (
+    MAX_ENTRIES,
+    GraphByGraph,
+    deviation,
+    deviation_in_length,
+    in_float64,
+)
+
+BURST_SECONDS = 0.05
+
+
+class Subject:
+    r"""An entry with its inputs.
+
+    The ``mode`` is ``"forward"``, without gradients, or ``"training"``, forward and backward.
+    """
+
+    def __init__(self, entry: Entry, case: Case) -> None:
+        self.entry, self.case = entry, case
+        torch.manual_seed(0)
+        self.module = entry.make(case).train(entry.training)
+        self.channel_first = case.is_map or entry.channel_first
+        x = case.nodes()
+        self.x = case.as_maps(x) if self.channel_first else x
+        self.batch = None if self.channel_first else case.batch()
+        self.grad: Tensor | None = None
+
+    def run(self, mode: str) -> Tensor:
+        r"""One call."""
+        if mode == "forward":
+            with torch.no_grad():
+                out: Tensor = self.module(self.x, self.batch)
+            return out
+        self.x.grad = None
+        for parameter in self.module.parameters():
+            parameter.grad = None
+        out = self.module(self.x.requires_grad_(), self.batch)
+        if self.grad is None:
+            generator = torch.Generator().manual_seed(1)
+            self.grad = torch.empty_like(out).normal_(generator=generator)
+        out.backward(self.grad)
+        return out.detach()
+
+    def warm_up(self, mode: str) -> float:
+        r"""Two calls; seconds of the second."""
+        self.run(mode)
+        return self._timed(mode)
+
+    def seconds(self, mode: str) -> float:
+        r"""Of one call; where calls are short the median of a burst, but for its first."""
+        samples: list[float] = []
+        while sum(samples) < BURST_SECONDS and len(samples) < 50:
+            samples.append(self._timed(mode))
+        return statistics.median(samples[1:] or samples)
+
+    def _timed(self, mode: str) -> float:
+        start = time.perf_counter()
+        self.run(mode)
+        return time.perf_counter() - start
+
+    def memory(self, mode: str) -> dict[str, int]:
+        r"""Bytes at the peak of a call.
+
+        Returns:
+            ``above``, more than before the call, when x was there and in training the gradient of
+            the output; ``extra``, this without the output and the gradient of x; ``process``, all
+            that the process held.
+        """
+        self.run(mode)
+        self.x.grad = None
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _resident("VmRSS")
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # lets VmHWM start anew
+        out = self.run(mode)
+        peak = _resident("VmHWM")
+        results = out.nbytes + (self.x.nbytes if mode == "training" else 0)
+        return {"above": peak - before, "extra": peak - before - results, "process": peak}
+
+    def error(self, mode: str) -> float | None:
+        r"""Deviation from float64: of the output, in training of the gradient of x if that is more;
+        None where float64 would not fit."""
+        out = self.run(mode)
+
+        def seen(x: Tensor | None) -> Tensor:
+            assert x is not None
+            as_nodes = self.entry.composition is not None and self.channel_first
+            return self.case.as_nodes(x) if as_nodes else x
+
+        reference: nn.Module = copy.deepcopy(self.module)
+        if self.entry.composition is not None:
+            torch.manual_seed(0)
+            reference = GraphByGraph(self.entry.composition(self.case), self.case)
+        reference.double().train(self.entry.training)
+        if mode == "forward" and isinstance(reference, GraphByGraph):
+            return deviation(seen(out), reference.rows(seen(self.x)))
+        if self.x.numel() > MAX_ENTRIES:
+            return None
+        if mode == "forward":
+            return deviation(out, [in_float64(reference, self.x, self.batch)[0]])
+        grad_x = seen(self.x.grad)
+        exact, exact_grad = in_float64(reference, seen(self.x), self.batch, seen(self.grad))
+        return max(deviation(seen(out), [exact]), deviation_in_length(grad_x, exact_grad))
+
+
+def _resident(key: str) -> int:
+    r"""Bytes that this process has in memory: ``VmRSS`` now, ``VmHWM`` at most."""
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * 1024
+    raise KeyError(key)
