@@ -68,7 +68,8 @@ demo: $(STAMP) ## rooms, training, evaluation and predictions, in minutes
 test: $(STAMP) ## the test suite
 	$(PY) -m pytest $(ARGS)
 
-test-slow: $(STAMP) ## the tests that take minutes
+test-slow: $(STAMP) ## the tests that take minutes; torch.compile needs a C++ compiler
+	@command -v g++ >/dev/null || $(call debian,g++ python3-dev)
 	$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(STAMP) ## style, formatting, types, and who imports whom
@@ -98,7 +99,7 @@ bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.streaming $(ARGS)
 
 scatter: $(STAMP) ## torch-scatter, built against this torch in 2 to 4 minutes
-	@command -v g++ >/dev/null || $(call debian,g++)
+	@command -v g++ >/dev/null || $(call debian,g++ python3-dev)
 	$(PY) -m pip install $(QUIET) setuptools wheel
 	$(PY) -m pip install $(QUIET) $(PINS) --no-build-isolation torch-scatter
 
