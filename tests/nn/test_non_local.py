@@ -92,10 +92,13 @@ def test_starts_as_the_identity(norm, pairwise) -> None:
     "assert_property",
     [assert_permutation_equivariant, assert_graphs_independent, assert_order_of_graphs_free],
 )
-@pytest.mark.parametrize("sizes", ["ragged", "many"])
-def test_property(sizes, assert_property, pairwise) -> None:
-    if sizes == "ragged" or assert_property is assert_permutation_equivariant:
-        assert_property(block(pairwise), *sample(SIZES[sizes]))
+def test_property(assert_property, pairwise) -> None:
+    assert_property(block(pairwise), *sample())
+
+
+@every_function
+def test_independent_of_other_graphs_among_many(pairwise) -> None:
+    assert_graphs_independent(block(pairwise), *sample(SIZES["many"]))
 
 
 @every_function
