@@ -1,7 +1,9 @@
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch_geometric.nn import Sequential
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -14,6 +16,16 @@ def _one_thread() -> None:
 def _seed() -> None:
     # pytest-randomly reseeds random and numpy only.
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_sequential(monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch_geometric.nn.Sequential writes the code made for one model onto its class, and keeps it
+    # under a name drawn from random, which pytest-randomly starts at one seed in each test:
+    # without this, a model runs the code of another test.
+    monkeypatch.setattr(Sequential, "forward", Sequential.forward)
+    for name in [name for name in sys.modules if name.startswith(f"{Sequential.__module__}_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
