@@ -25,6 +25,7 @@ def _draw(results: Results, axis: dict[int, Case], label: str, path: Path) -> No
     import matplotlib as mpl
 
     mpl.use("agg")
+    mpl.rcParams["svg.fonttype"] = "none"
     mpl.rcParams["svg.hashsalt"] = path.name  # the same figures make the same file
     from matplotlib import pyplot as plt
 
@@ -41,15 +42,16 @@ def _draw(results: Results, axis: dict[int, Case], label: str, path: Path) -> No
         "memory above x, MB": megabytes,
     }
     figure, grid = plt.subplots(2, 2, figsize=(11, 8), layout="constrained", sharex=True)
-    colors = mpl.color_sequences["tab20"]
+    colors = mpl.color_sequences["tab10"]
     for row, (title, measure) in zip(grid, measures.items(), strict=True):
         for plot, mode in zip(row, plan.MODES, strict=True):
             for i, entry in enumerate(ENTRIES):
                 runs = {x: Run(entry, case.name, mode) for x, case in axis.items()}
                 known = {x: y for x, run in runs.items() if (y := measure(run)) and y > 0}
                 if known:
-                    line = {"lw": 3 if entry == OURS else 1.2, "color": colors[i], "label": entry}
-                    plot.loglog(list(known), list(known.values()), "o-", ms=3, **line)
+                    width, dashes = 3 if entry == OURS else 1.2, "o-" if i < 10 else "o--"
+                    style = {"lw": width, "color": colors[i % 10], "label": entry, "ms": 3}
+                    plot.loglog(list(known), list(known.values()), dashes, **style)
             plot.set(title=f"{title}: {mode}", xlabel=label)
             plot.grid(alpha=0.3)
     handles: dict[str, Any] = {}

@@ -87,7 +87,7 @@ def _cells(results: Results, run: Run) -> list[str]:
     times = results.seconds(run)
     error = results.fact(run, "error")
     return [
-        "" if times is None else "{:.3g} ({:.3g} to {:.3g})".format(*(1e3 * t for t in times)),
+        "" if times is None else "{} ({} to {})".format(*map(_milliseconds, times)),
         "; ".join(_ratios(results, run)),
         _megabytes(results.fact(run, "above")),
         _megabytes(results.fact(run, "extra")),
@@ -103,6 +103,11 @@ def _ratios(results: Results, run: Run) -> Iterator[str]:
             continue
         low, _, high = quantiles(ratios, n=4, method="inclusive")
         yield f"{median(ratios):.2f} ({low:.2f} to {high:.2f}) {duel.ours.entry}"
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = 1e3 * seconds
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _megabytes(count: int | None) -> str:
