@@ -3,6 +3,7 @@ r"""The command line ``latentgraph``; each command imports what it needs when it
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [argument for argument in given if argument != "--debug"]
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        _quiet_lightning()
         try:
             # Lightning's command line parses its many arguments by itself.
             if given[:1] == ["train"]:
@@ -172,6 +174,17 @@ def _complain(error: object, status: int) -> int:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if not issubclass(category, (DeprecationWarning, FutureWarning)):  # those are for programmers
         print(f"latentgraph: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _quiet_lightning() -> None:
+    r"""Keep what Lightning says about itself from the few lines that people should read."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advice)
+    # The folder of a run holds config.yaml by then, and an earlier run in it was asked about.
+    warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
 
 
 def _one_line(message: object) -> str:

@@ -25,11 +25,11 @@ def evaluate(
         split: ``"val"`` or ``"train"``; test scans have no labels.
         out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
         num_workers: Processes that load scenes.
-        accelerator: Lightning's name of the device.
+        accelerator: Lightning's name of the device, or ``"auto"``.
 
     Raises:
         FileNotFoundError: If the checkpoint is missing.
-        ValueError: If it is no checkpoint of this library, or the split cannot be used.
+        ValueError: If it is no checkpoint of this library, or split or accelerator cannot be used.
         ImportError: Without Lightning, which is part of the extra ``scannet``.
     """
     lightning = need("lightning.pytorch", "to evaluate")
@@ -40,12 +40,15 @@ def evaluate(
     module = SegmentationModule(segmenter.config)
     module.segmenter = segmenter
     data = SceneDataModule(root, out, split=split, num_workers=num_workers)
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
+    try:
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+    except lightning.utilities.exceptions.MisconfigurationException as error:
+        raise ValueError(str(error)) from error
     trainer.validate(module, data, verbose=False)
     return module.score()

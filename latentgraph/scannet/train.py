@@ -2,9 +2,7 @@ r"""The command ``latentgraph train``: Lightning's command line over recipes."""
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from functools import partial
@@ -51,7 +49,6 @@ def train(
         ValueError: For arguments that do not fit.
         FileExistsError: If the folder of the run holds one and ``--resume`` was not given.
     """
-    _quiet()
     try:
         cli = TrainCLI(arguments, module_class)
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
@@ -152,14 +149,6 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return checkpoints.read(path)
-
-
-def _quiet() -> None:
-    r"""Keep what Lightning says about itself from the few lines that people should read."""
-    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    log.addFilter(lambda record: not record.getMessage().startswith("\N{ELECTRIC LIGHT BULB}"))
-    # The folder holds config.yaml by then, and a run in it was asked about before.
-    warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
 def _description() -> str:
