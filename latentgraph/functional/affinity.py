@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.functional.bipartite import sum_nodes, to_nodes
-from latentgraph.functional.precision import wide
+from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 
 __all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
@@ -151,7 +151,8 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         (B, d, d), rows sum to one, float32 or wider.
     """
     direction = l2(z)
-    return (direction @ direction.mT / temperature).softmax(-1)
+    with full_precision(direction):
+        return (direction @ direction.mT / temperature).softmax(-1)
 
 
 def _shift(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:

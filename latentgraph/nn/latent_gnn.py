@@ -274,6 +274,8 @@ class _Steps:
         ]
         self.convs = [kernel.conv.rows() for kernel in kernels if kernel.conv is not None]
         self.up = block.up.rows(scale=block.gamma)
+        learned = block.log_temperature
+        self.temperature = float(block.temperature) if learned is None else learned.exp()
         d, c, channels = sum(block.latent_dims), self.visible.out_channels, block.channels
         unfolded = d * c + len(kernels) * c * channels
         modules = [m for m in block.modules() if isinstance(m, LinearNorm)]
@@ -285,8 +287,8 @@ class _Steps:
     def passes(self) -> Passes:
         functions = [self.visible, self.latent, *self.psi_v2l, *self.psi_l2v, *self.convs, self.up]
         weights = {id(w): w for function in functions for w in function.weights}
-        if self.block.log_temperature is not None:
-            weights[0] = self.block.log_temperature
+        if isinstance(self.temperature, Tensor):
+            weights[id(self.temperature)] = self.temperature
         listed = tuple(weights.values())
         return Passes(self.encode, self.update, self.decode, listed, residual=True)
 
@@ -387,11 +389,6 @@ class _Steps:
         with full_precision(z):
             mixed = LF.cosine_softmax(z, self.temperature)
         return mixed + kept if self.block.mixing == "residual" else mixed
-
-    @property
-    def temperature(self) -> Tensor | float:
-        learned = self.block.log_temperature
-        return learned.exp() if learned is not None else float(self.block.temperature)
 
     def affinities(self, inputs: tuple[Tensor, ...], batch: Ragged | None) -> list[Affinity]:
         r"""What the three steps used, all nodes at once."""

@@ -8,7 +8,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
-from latentgraph.functional.precision import wide
+from latentgraph.functional.precision import full_precision, wide
 from latentgraph.nn.checks import check_edges
 
 
@@ -69,7 +69,8 @@ class LatentToLatentConv(MessagePassing):
         stacked = z.view(num_graphs, z.size(0) // num_graphs if num_graphs else 0, z.size(1))
         if edge_weight is None:
             tau = self.temperature if temperature is None else temperature
-            mixed = (LF.cosine_softmax(stacked, tau) @ wide(stacked)).to(z.dtype)
+            with full_precision(z):
+                mixed = (LF.cosine_softmax(stacked, tau) @ wide(stacked)).to(z.dtype)
         else:
             expected = (num_graphs, stacked.size(1), stacked.size(1))
             if tuple(edge_weight.shape) != expected or edge_weight.dtype != z.dtype:
@@ -77,7 +78,8 @@ class LatentToLatentConv(MessagePassing):
                     f"expected edge_weight of shape {expected} and {z.dtype}, "
                     f"got {tuple(edge_weight.shape)} of {edge_weight.dtype}"
                 )
-            mixed = edge_weight @ stacked
+            with full_precision(z):
+                mixed = edge_weight @ stacked
         return mixed.flatten(0, 1)
 
     def message(self, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:

@@ -2,9 +2,11 @@ r"""Blocks with a single latent node for each graph: pool, transform, fuse."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
@@ -66,16 +68,32 @@ class Transform(nn.Module):
         if self.last.bias is not None:
             nn.init.zeros_(self.last.bias)
 
+    def as_it_is(self) -> Callable[[Tensor], Tensor]:
+        r"""(B, C) pooled features to (B, C), float32 or wider, with the weights of now.
+
+        The backward pass calls it again, maybe after :func:`torch.func.functional_call` has put
+        other weights into the module.
+        """
+        first = None if self.first is None else (self.first.weight, self.first.bias)
+        norm = None if self.norm is None else (self.norm.weight, self.norm.bias)
+        last = (self.last.weight, self.last.bias)
+        eps = 0.0 if self.norm is None else self.norm.eps
+
+        def transform(context: Tensor) -> Tensor:
+            dtype = last[0].dtype
+            if first is not None:
+                context = wide(F.linear(context.to(dtype), *first))
+                if norm is not None:
+                    gain, shift = (t.to(context.dtype) for t in norm)
+                    context = F.layer_norm(context, gain.shape, gain, shift, eps)
+                context = context.relu()
+            return wide(F.linear(context.to(dtype), *last))
+
+        return transform
+
     def forward(self, context: Tensor) -> Tensor:
-        r"""(B, C) pooled features to (B, C), float32 or wider."""
-        dtype = self.last.weight.dtype
-        if self.first is not None:
-            context = wide(self.first(context.to(dtype)))
-            if self.norm is not None:
-                gain, shift = self.norm.weight.to(context.dtype), self.norm.bias.to(context.dtype)
-                context = nn.functional.layer_norm(context, gain.shape, gain, shift, self.norm.eps)
-            context = context.relu()
-        return wide(self.last(context.to(dtype)))
+        r"""As :meth:`as_it_is`, at once."""
+        return self.as_it_is()(context)
 
 
 class OneNodeBlock(nn.Module):
@@ -175,31 +193,41 @@ class OneNodeBlock(nn.Module):
 
     def passes(self) -> Passes:
         r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
+        steps = _Steps(self)
         weights = tuple(self.parameters())
-        residual = self.mul is None
-        return Passes(self._encode, self._update, self._decode, weights, residual)
+        return Passes(steps.encode, steps.update, steps.decode, weights, residual=self.mul is None)
 
-    def _encode(self, chunk: Chunk) -> State:
+
+class _Steps:
+    r"""The three steps of one call."""
+
+    def __init__(self, block: OneNodeBlock) -> None:
+        score = block.score
+        self.score = None if score is None else (score.weight, score.bias)
+        self.add = None if block.add is None else block.add.as_it_is()
+        self.mul = None if block.mul is None else block.mul.as_it_is()
+
+    def encode(self, chunk: Chunk) -> State:
         r"""Visible to latent: weighted sum of the features, and sum of the weights."""
         shift = None
         if self.score is None:
             weight = wide(chunk.x.new_ones(())).expand(*chunk.x.shape[:-1], 1)
         else:
-            score = wide(linear(chunk.x, self.score.weight, self.score.bias))
+            score = wide(linear(chunk.x, *self.score))
             shift = max_over_nodes(score, chunk.batch)
             weight = exp_below(score, shift, chunk.batch)
         with full_precision(chunk.x):
             pooled = LF.visible_to_latent(wide(chunk.x), weight, chunk.batch).squeeze(1)
             return State((pooled, LF.sum_nodes(weight, chunk.batch)), shift)
 
-    def _update(self, state: State) -> Message:
+    def update(self, state: State) -> Message:
         r"""Latent to latent: the only latent node of a graph transforms what it has."""
         pooled, total = state.sums
         context = pooled / total.clamp_min(torch.finfo(total.dtype).tiny)
         message = [] if self.mul is None else [self.mul(context).sigmoid()]
         return (*message, *([] if self.add is None else [self.add(context)]))
 
-    def _decode(self, chunk: Chunk, message: Message) -> Tensor:
+    def decode(self, chunk: Chunk, message: Message) -> Tensor:
         r"""Latent to visible: the same vector for all nodes of a graph."""
         rows = [LF.to_nodes(vector, chunk.batch) for vector in message]
         if self.mul is None:

@@ -75,17 +75,7 @@ def test_gradients_and_their_gradients(name, chunk_size) -> None:
         assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
 
-READS_PARAMETERS_LATE = [
-    pytest.param(
-        name,
-        marks=pytest.mark.xfail(reason="reads its own parameters again in the backward pass"),
-    )
-    for name in BLOCKS
-    if name not in ("latent_gnn", "latent_gnn_symmetric")
-]
-
-
-@pytest.mark.parametrize("name", ["latent_gnn", "latent_gnn_symmetric", *READS_PARAMETERS_LATE])
+@every_block
 @pytest.mark.parametrize("frozen", [False, True])
 def test_parameters_may_be_given_for_one_call(name, frozen) -> None:
     made = block(name).requires_grad_(not frozen)

@@ -97,3 +97,14 @@ def test_bad_input_is_refused(arguments, message) -> None:
 def test_z_of_a_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"z of shape \(B\*d, c\), got \(2, 3, 5\)"):
         LatentToLatentConv()(torch.randn(2, 3, C))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_products_stay_in_full_precision_under_autocast(weighted) -> None:
+    z = torch.randn(B * D, C)
+    weight = torch.randn(B, D, D) if weighted else None
+    conv = LatentToLatentConv()
+    expected = conv(z, None, weight, batch_size=B)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_equal(conv(z, None, weight, batch_size=B), expected)
+        assert cosine_softmax(z.view(B, D, C)).dtype == torch.float32
