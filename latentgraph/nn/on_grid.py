@@ -2,6 +2,7 @@ r"""Blocks on feature maps: pixels as the nodes of one graph for each sample."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -110,12 +111,26 @@ class OnGrid(nn.Module):
         options: dict[str, Any] = {}
         if self.pool is not None:
             options = {"pool": GridPool(x.shape[2:], self.pool), "pool_at": self.pool_at}
-        out: Tensor = self.block(x.flatten(2).mT, **options)
-        return out.mT.view(x.shape).contiguous(memory_format=_memory_format(x))
+        return call_on_grid(self.block, x, **options)
 
     def extra_repr(self) -> str:
         r"""The sub-sampling."""
         return "" if self.pool is None else f"pool={self.pool}, pool_at={self.pool_at!r}"
+
+
+def call_on_grid(block: Callable[..., Tensor], x: Tensor, **options: Any) -> Tensor:
+    r"""Call a block with (B, n, C), a view of the maps (B, C, \*spatial), and make its output maps.
+
+    The output has the strides of the maps if they are contiguous in a memory format, and is
+    contiguous otherwise.
+    """
+    form = _memory_format(x)
+    out = block(x.flatten(2).mT, **options).mT.view(x.shape).contiguous(memory_format=form)
+    if out.stride() == x.stride() or not x.is_contiguous(memory_format=form):
+        return out
+    # Only strides of sides of length 1 can differ here. They are free, yet tell the memory format:
+    # convolutions choose their algorithm, and so the last bits of what they give, by them.
+    return out.as_strided(x.shape, x.stride())
 
 
 def _check_grid(x: Tensor) -> None:

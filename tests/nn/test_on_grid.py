@@ -40,6 +40,24 @@ def test_maps_equal_nodes_and_keep_their_memory_format(
     assert_all_equal(*(torch.autograd.grad(y, leaves, grad_out) for y in (out, expected)))
 
 
+@pytest.mark.parametrize("num_samples", [1, 3])
+@pytest.mark.parametrize("spatial", [(1,), (1, 1), (1, 5), (5, 1), (5, 7), (1, 1, 1), (2, 1, 3)])
+@pytest.mark.parametrize("name", ["latent_gnn", "global_context"])
+def test_maps_keep_strides_of_sides_of_length_one(name, spatial, num_samples) -> None:
+    grid = OnGrid(block(name))
+    x = torch.randn(num_samples, CHANNELS, *spatial, dtype=torch.float64)
+    last = torch.randn(num_samples, *spatial, CHANNELS, dtype=torch.float64).movedim(-1, 1)
+    for maps_in_a_format in (x, last) if len(spatial) > 1 else (x,):
+        leaf = maps_in_a_format.requires_grad_()
+        out = grid(leaf)
+        assert out.stride() == leaf.stride()
+        nodes, batch = grid_to_nodes(leaf)
+        expected = nodes_to_grid(grid.block(nodes, batch), spatial)
+        assert_equal(out, expected)
+        grad_out = torch.randn_like(out)
+        assert_all_equal(*(torch.autograd.grad(y, leaf, grad_out) for y in (out, expected)))
+
+
 @formats
 def test_the_block_gets_a_view_of_the_map(spatial, memory_format) -> None:
     class Probe(nn.Module):
