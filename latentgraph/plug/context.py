@@ -8,9 +8,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.modules.module import register_module_module_registration_hook
-from torch_geometric.data import Data
 
 from latentgraph.nn import OnGrid
+from latentgraph.nn.on_grid import call_on_grid
+from latentgraph.plug.graphs import graphs_of_call
 
 Layout = Literal["grid", "tokens", "nodes"]
 
@@ -41,7 +42,6 @@ class Context(nn.Module):
         super().__init__()
         self.block, self.at, self.channels = block, at, channels
         self.layout, self.hooked = layout, hooked
-        self.graphs: tuple[Any, ...] = ()
 
     def forward(self, x: Tensor, from_hook: bool = False) -> Tensor:
         r"""Run the block on what the module gave, unless that is the hook's task."""
@@ -51,20 +51,18 @@ class Context(nn.Module):
             path, options = x.tracer.path_of_module(self), {"from_hook": from_hook}
             return x.tracer.create_proxy("call_module", path, (x,), options)
         check_output(x, self.at)
-        check_shape(x.shape, self.at, self.channels, self.layout)
-        if self.layout == "nodes":
-            return self._run(x, *self.graphs)
-        if self.layout == "tokens":
-            return self._run(x.flatten(1, -2)).reshape(x.shape)
-        if isinstance(self.block, OnGrid):
-            out = self._run(x)
-        else:
-            out = self._run(x.flatten(2).mT).mT.reshape(x.shape)
-        # Strides of sides of length 1 are free, yet convolutions choose their algorithm by them.
-        same = out.stride() == x.stride() or not x.is_contiguous()
-        return out if same else out.flatten().view(x.shape)
+        return self.run(x, *(graphs_of_call(self.at) if self.layout == "nodes" else ()))
 
-    def _run(self, x: Tensor, *graphs: Any) -> Tensor:
+    def run(self, x: Tensor, *graphs: Any) -> Tensor:
+        r"""The block on ``x``, which has the layout, and on the graphs of its nodes."""
+        check_shape(x.shape, self.at, self.channels, self.layout)
+        if self.layout == "nodes" or isinstance(self.block, OnGrid):
+            return self._call(x, *graphs)
+        if self.layout == "grid":
+            return call_on_grid(self._call, x)
+        return self._call(x.flatten(1, -2)).reshape(x.shape)
+
+    def _call(self, x: Tensor, *graphs: Any) -> Tensor:
         out: Tensor = self.block(x, *graphs)
         if out.shape != x.shape:
             raise ValueError(
@@ -100,17 +98,6 @@ def run_context(module: nn.Module, args: Any, output: Any) -> Tensor:
     return module.context(output, from_hook=True)  # type: ignore[operator, no-any-return]
 
 
-def _attach(parent: nn.Module, name: str, child: nn.Module | None) -> None:
-    r"""Hook up a block wherever it is registered.
-
-    A module that another takes the place of, as in the conversion to SyncBatchNorm, hands over its
-    children but not its hooks.
-    """
-    needs_hook = name == "context" and isinstance(child, Context) and child.hooked
-    if needs_hook and run_context not in parent._forward_hooks.values():
-        parent.register_forward_hook(run_context)
-
-
 def detach(parent: nn.Module) -> None:
     r"""Take the block and its hook away."""
     del parent.context
@@ -119,36 +106,13 @@ def detach(parent: nn.Module) -> None:
             del parent._forward_hooks[key]
 
 
+def _attach(parent: nn.Module, name: str, child: nn.Module | None) -> None:
+    takes_block = isinstance(child, Context) and child.hooked and name == "context"
+    if takes_block and run_context not in parent._forward_hooks.values():
+        parent.register_forward_hook(run_context)
+
+
+# Torch calls this for every module that becomes a child of another; it heeds a Context alone.
+# SyncBatchNorm.convert_sync_batchnorm and its like put a new module in the place of a batch norm,
+# to which they move the children but not the hooks: so the child brings its hook with it.
 register_module_module_registration_hook(_attach)
-
-
-class TellGraphs:
-    r"""Forward pre-hook of a network: its ``batch`` goes to the blocks that run on nodes.
-
-    Args:
-        names: of the arguments of the network; if ``batch`` is not among them, behind the first,
-            its graphs are those of a PyG ``Data``.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-
-    def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
-        if "batch" in self.names[1:]:
-            batch = given.get("batch")
-        else:
-            data = [value for value in given.values() if isinstance(value, Data)]
-            batch = data[0].batch if data else None
-        _tell(model, () if batch is None else (batch, given.get("batch_size")))
-
-
-def forget_graphs(model: nn.Module, args: Any, output: Any) -> None:
-    r"""Forward hook of a network: its graphs were those of one call."""
-    _tell(model, ())
-
-
-def _tell(model: nn.Module, graphs: tuple[Any, ...]) -> None:
-    for module in model.modules():
-        if isinstance(module, Context) and module.layout == "nodes":
-            module.graphs = graphs

@@ -1,8 +1,8 @@
-r"""Insert a block behind modules of a network, and take it out again."""
+r"""Insert a block behind modules of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from inspect import signature
@@ -10,66 +10,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from latentgraph.nn import OnGrid
-from latentgraph.plug.context import (
-    SHAPES,
-    Context,
-    Layout,
-    TellGraphs,
-    check_shape,
-    detach,
-    forget_graphs,
-)
+from latentgraph.plug.context import SHAPES, Context, Layout, check_shape
+from latentgraph.plug.graphs import TellGraphs, forget_graphs
+from latentgraph.plug.inserted import Inserted
 from latentgraph.plug.layers import channels_inside, layout_inside, shapes_in_example
-
-
-class Inserted:
-    r"""Blocks that were inserted, as :func:`insert` returns them.
-
-    Args:
-        model: the network.
-        places: names of the modules behind which the blocks run.
-        hooks: those of the network itself.
-    """
-
-    def __init__(self, model: nn.Module, places: list[str], hooks: list[RemovableHandle]) -> None:
-        self.model, self.places, self._hooks = model, places, hooks
-
-    @property
-    def blocks(self) -> dict[str, nn.Module]:
-        r"""The blocks, by the names of the modules behind which they run."""
-        return {at: context.block for at, context in self._contexts().items()}
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        r"""Parameters of the blocks, each once."""
-        return nn.ModuleList(self._contexts().values()).parameters()
-
-    @property
-    def identity(self) -> bool:
-        r"""Whether the blocks, as they are now, leave what they are given unchanged.
-
-        True for blocks that add, until they are trained; False for a gate. They are tried in
-        evaluation mode, on a few numbers.
-        """
-        return all(_is_identity(context) for context in self._contexts().values())
-
-    def remove(self) -> None:
-        r"""Take the blocks out, which leaves the network as it was before."""
-        for at in self._contexts():
-            detach(self.model.get_submodule(at))
-        for hook in self._hooks:
-            hook.remove()
-        self.places, self._hooks = [], []
-
-    def _contexts(self) -> dict[str, Context]:
-        found = {at: self.model.get_submodule(f"{at}.context") for at in self.places}
-        return {at: context for at, context in found.items() if isinstance(context, Context)}
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self.places)})"
-
 
 _AXES: dict[Layout, int] = {"grid": 1, "tokens": -1}
 
@@ -97,7 +43,8 @@ def insert(
 
     On nodes, every graph gets its own context if the network's ``forward`` takes ``batch`` (not as
     its first argument; ``batch_size`` is passed on too) or a PyG ``Data``; otherwise the nodes of a
-    call are one graph.
+    call are one graph. Only a call of the network itself tells the graphs: a part of it that is
+    called alone raises, and so does one that a checkpoint runs again in the backward pass.
 
     Args:
         model: the network, changed in place.
@@ -124,10 +71,9 @@ def insert(
         raise ValueError(f"expected layout from {('auto', *SHAPES)}, got {layout!r}")
     modules = _find(model, at)
     shapes = {} if example is None else shapes_in_example(model, modules, example)
-    arguments = list(signature(model.forward).parameters)
-    on_nodes = "batch" in arguments[1:]  # a first argument of that name is all that there is
+    tell_graphs = TellGraphs(list(signature(model.forward).parameters))
     places = {
-        name: _settle(name, module, channels, layout, shapes.get(name), on_nodes)
+        name: _settle(name, module, channels, layout, shapes.get(name), tell_graphs.has_batch)
         for name, module in modules.items()
     }
     contexts = {name: _make(name, place, block, model) for name, place in places.items()}
@@ -137,7 +83,7 @@ def insert(
     hooks = []
     if any(place.layout == "nodes" for place in places.values()):
         hooks = [
-            model.register_forward_pre_hook(TellGraphs(arguments), with_kwargs=True),
+            model.register_forward_pre_hook(tell_graphs, with_kwargs=True),
             model.register_forward_hook(forget_graphs, always_call=True),
         ]
     return Inserted(model, list(places), hooks)
@@ -165,6 +111,10 @@ def _find(model: nn.Module, at: str) -> dict[str, nn.Module]:
             raise TypeError(
                 f"expected a module that returns a Tensor at {name!r}, which is a "
                 f"{type(module).__name__} and returns a tuple"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"expected a module in Python at {name!r}, got one that torch.jit has compiled"
             )
         if isinstance(module, nn.ModuleList | nn.ModuleDict):
             raise ValueError(
@@ -238,17 +188,3 @@ def _make(name: str, place: _Place, block: Callable[[int], nn.Module], model: nn
     if like is not None:
         context.to(like.device, like.dtype)
     return context.train(place.module.training)
-
-
-@torch.no_grad()
-def _is_identity(context: Context) -> bool:
-    like = next(context.parameters(), torch.empty(0))
-    x = torch.linspace(-1, 1, 70 * context.channels, dtype=like.dtype, device=like.device)
-    shape = {"grid": (2, -1, 5, 7), "tokens": (2, 35, -1), "nodes": (70, -1)}[context.layout]
-    flags = {module: module.training for module in context.modules()}
-    context.eval()
-    try:
-        return torch.equal(context(x.view(shape), from_hook=True), x.view(shape))
-    finally:
-        for module, flag in flags.items():
-            module.training = flag

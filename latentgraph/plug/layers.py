@@ -87,7 +87,12 @@ def shapes_in_example(
         return lambda module, args, output: outputs.__setitem__(name, output)
 
     flags = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in flags
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     args = example if isinstance(example, tuple) else (example,)
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.is_cuda}
@@ -103,8 +108,8 @@ def shapes_in_example(
         for hook in hooks:
             hook.remove()
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for module, name, buffer, before in buffers:
+                module._buffers[name] = buffer.copy_(before)
         for module, flag in flags.items():
             module.training = flag
     for name in modules:
