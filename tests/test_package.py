@@ -15,9 +15,11 @@ EXTRAS = (
     "plyfile",
     "scipy",
     "tensorboard",
+    "timm",
     "torch_scatter",
     "torchmetrics",
     "torchvision",
+    "transformers",
 )
 
 # Modules of training stand on an extra as a whole; no other may, and no package.

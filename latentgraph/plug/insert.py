@@ -83,7 +83,7 @@ def insert(
     hooks = []
     if any(place.layout == "nodes" for place in places.values()):
         hooks = [
-            model.register_forward_pre_hook(tell_graphs, with_kwargs=True),
+            model.register_forward_pre_hook(tell_graphs, prepend=True, with_kwargs=True),
             model.register_forward_hook(forget_graphs, always_call=True),
         ]
     return Inserted(model, list(places), hooks)

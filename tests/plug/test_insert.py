@@ -1,12 +1,13 @@
+import warnings
 from functools import partial
 
 import pytest
 import torch
-from networks import CHANGE, GATE, IDENTITY, PLACES, ConvNet, GraphNet, images, outputs
+from networks import CHANGE, IDENTITY, PLACES, ConvNet, images, outputs
 from properties import assert_equal
 from torch import Tensor, nn
 
-from latentgraph.nn import NonLocal, OnGrid, SqueezeExcitation, grid_to_nodes, nodes_to_grid
+from latentgraph.nn import OnGrid, grid_to_nodes, nodes_to_grid
 from latentgraph.plug import insert
 
 places = pytest.mark.parametrize("at", PLACES)
@@ -78,36 +79,6 @@ def test_a_module_of_two_names_gets_one_block() -> None:
     assert list(handle.blocks) == ["0"]
 
 
-def test_parameters_are_those_of_the_blocks() -> None:
-    model = ConvNet()
-    own = set(model.parameters())
-    handle = insert(model, "body.*", IDENTITY, channels=13, layout="grid")
-    assert set(handle.parameters()) == set(model.parameters()) - own
-    assert {type(block).__name__ for block in handle.blocks.values()} == {"LatentGNN"}
-
-
-@pytest.mark.parametrize(
-    ("factory", "identity"),
-    [
-        (IDENTITY, True),
-        (NonLocal, True),
-        (lambda c: OnGrid(NonLocal(c), pool=2), True),
-        (CHANGE, False),
-        (GATE, False),
-        (partial(SqueezeExcitation, ratio=1 / 2), False),
-    ],
-)
-def test_identity_tells_whether_outputs_stay(factory, identity) -> None:
-    model, x = ConvNet().eval(), images()
-    out = model(x)
-    handle = insert(model, "body", factory)
-    assert handle.identity is identity
-    assert torch.equal(model(x), out) is identity
-    for parameter in handle.parameters():
-        nn.init.normal_(parameter)
-    assert not handle.identity
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_map_keeps_its_strides(size, memory_format) -> None:
@@ -158,9 +129,11 @@ class Rng(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("last", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
+        self.last = x.sum()
         return x + torch.rand_like(x)
 
 
@@ -206,48 +179,6 @@ def test_an_example_tells_maps_from_tokens_where_types_do_not() -> None:
     assert_equal(model(x), block(before.flatten(1, 2)).view_as(before))
 
 
-def test_graphs_of_a_batch_are_told_apart() -> None:
-    model = GraphNet().eval()
-    x, edge_index = torch.randn(13, 7), torch.tensor([[0, 1, 5, 12], [1, 0, 6, 11]])
-    batch = torch.tensor([0] * 5 + [1] * 7 + [2])
-    out = model(x, edge_index, batch)
-    for at in ("conv", "mlp", "mlp.1", "norm"):
-        handle = insert(model, at, CHANGE)
-        together = model(x, edge_index, batch)
-        assert_equal(model(x, edge_index, batch=batch), together)
-        inside = (edge_index < 5).all(0)
-        assert_equal(model(x[:5], edge_index[:, inside]), together[:1])
-        assert not torch.equal(together, out)
-        handle.remove()
-        assert torch.equal(model(x, edge_index, batch), out)
-        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
-def test_the_batch_of_a_network_on_data_is_told() -> None:
-    from torch_geometric.data import Batch, Data
-
-    class OnData(GraphNet):
-        def forward(self, data: Data) -> Tensor:
-            return super().forward(data.x, data.edge_index, data.batch)
-
-    graphs = [Data(x=torch.randn(n, 7), edge_index=torch.tensor([[0], [1]])) for n in (5, 3)]
-    model = OnData().eval()
-    insert(model, "mlp", CHANGE, layout="nodes")
-    together = model(Batch.from_data_list(graphs))
-    assert_equal(together, torch.cat([model(graph) for graph in graphs]))
-
-
-def test_a_failed_call_forgets_its_graphs() -> None:
-    model = GraphNet().eval()
-    handle = insert(model, "mlp", CHANGE)
-    x, edge_index = torch.randn(5, 7), torch.tensor([[0], [1]])
-    with pytest.raises(RuntimeError):
-        model(x, edge_index, torch.zeros(3, dtype=torch.int64))
-    (block,) = handle.blocks.values()
-    y = torch.randn(5, 11)
-    assert_equal(model.mlp(y), block(model.mlp[:3](y)))
-
-
 CASES = {
     "no such name": ("bodi", {}, "got 'bodi'; near are body"),
     "no such pattern": ("branch.*.conv", {}, r"got 'branch.\*.conv'; near are branch.conv"),
@@ -275,6 +206,7 @@ CASES = {
 TYPES = {
     "tuple in the example": ("pair", {"example": images()}, "Tensor from 'pair', got tuple"),
     "tuple by type": ("unused", {}, "returns a Tensor at 'unused', which is a MultiheadAttention"),
+    "scripted": ("scripted", {}, "in Python at 'scripted', got one that torch.jit has compiled"),
     "no module": ("body", {"block": lambda c: c}, "to make a Module, got int"),
 }
 
@@ -292,6 +224,9 @@ class Strange(ConvNet):
         self.unused = nn.MultiheadAttention(11, 1)
         self.parts = nn.ModuleList([nn.Conv2d(3, 3, 1)])
         self.pair = Pair()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.scripted = torch.jit.script(nn.Conv2d(3, 3, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(self.pair(x)[0])
@@ -311,6 +246,25 @@ def test_a_refused_insertion_changes_nothing(case) -> None:
         insert(model, at, **options)
     assert_same_state(model, before)
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "third", [lambda: CHANGE(7), lambda: nn.Linear(7, 7).weight, lambda: 1 // 0]
+)
+def test_the_third_of_several_places_fails_and_nothing_has_changed(third) -> None:
+    model, asked, x = ConvNet(), [], images()
+    out, before = model(x), state(model)  # after the run, which is one of training
+
+    def factory(channels: int) -> nn.Module:
+        asked.append(channels)
+        return third() if len(asked) == 3 else CHANGE(channels)
+
+    with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
+        insert(model, "[bd]*.[01]", factory)
+    assert len(asked) == 3
+    assert_same_state(model, before)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(model(x), out)
 
 
 def test_a_second_block_in_one_place_is_refused() -> None:

@@ -82,6 +82,28 @@ def test_timm_features_behind_blocks() -> None:
     assert torch.equal(after[-1], outputs(model, "layer4", x))
 
 
+def test_timm_features_of_a_transformer_behind_a_block() -> None:
+    options = {"img_size": 32, "features_only": True}
+    model, x = timm.create_model("test_vit", **options).eval(), images(32)
+    before = model(x)
+    handle = insert(model, "model.blocks.[01]", CHANGE)
+    assert handle.places
+    assert not any(torch.equal(a, b) for a, b in zip(before, model(x), strict=True))
+    handle.remove()
+    assert all(torch.equal(a, b) for a, b in zip(before, model(x), strict=True))
+
+
+def test_timm_converts_batch_norms_that_have_blocks() -> None:
+    from timm.layers import convert_sync_batchnorm
+
+    model, x = timm.create_model("test_efficientnet").eval(), images(32)
+    handle = insert(model, "blocks.0.*.bn1", CHANGE)
+    out = model(x)
+    converted = convert_sync_batchnorm(model)
+    assert "SyncBatchNorm" in type(converted.get_submodule(handle.places[0])).__name__
+    assert_equal(converted(x), out, 1e-5)
+
+
 def test_timm_wraps_a_network_that_has_blocks() -> None:
     from timm.models import FeatureListNet
 
