@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from latentgraph.needs import need
 from latentgraph.scannet.checkpoint import load_checkpoint
-from latentgraph.scannet.extras import need
 from latentgraph.scannet.score import Score
 
 
@@ -32,7 +32,7 @@ def evaluate(
         ValueError: If it is no checkpoint of this library, or split or accelerator cannot be used.
         ImportError: Without Lightning, which is part of the extra ``scannet``.
     """
-    lightning = need("lightning.pytorch", "to evaluate")
+    lightning = need("lightning.pytorch", "to evaluate", "scannet")
     from latentgraph.scannet.data_module import SceneDataModule
     from latentgraph.scannet.lightning_module import SegmentationModule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latentgraph.scannet.extras import need
+from latentgraph.needs import need
 
 
 def vertex_normals(pos: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -50,7 +50,7 @@ def estimate_normals(pos: NDArray[np.float32], neighbors: int = 30) -> NDArray[n
     Raises:
         ImportError: If Open3D is not installed.
     """
-    o3d = need("open3d", "to estimate normals")
+    o3d = need("open3d", "to estimate normals", "scannet")
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(pos.astype(np.float64)))
     cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbors))
     cloud.orient_normals_towards_camera_location((pos.min(axis=0) + pos.max(axis=0)) / 2.0)

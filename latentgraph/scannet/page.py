@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentgraph.scannet.extras import need
+from latentgraph.needs import need
 from latentgraph.scannet.into_place import into_place
 from latentgraph.scannet.labels import IGNORE_INDEX, LabelSet
 
@@ -53,7 +53,7 @@ def write_page(
     Raises:
         ImportError: Without plotly, which is part of the extra ``scannet``.
     """
-    plotly = need("plotly.offline", "to write pages")
+    plotly = need("plotly.offline", "to write pages", "scannet")
     shown = np.arange(len(pos))
     if len(pos) > max_points:
         shown = np.sort(np.random.default_rng(0).choice(len(pos), max_points, replace=False))

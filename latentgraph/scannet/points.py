@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentgraph.scannet.extras import need
+from latentgraph.needs import need
 
 _CLOUDS = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")
 _MESHES = (".obj", ".off", ".stl")
@@ -97,7 +97,7 @@ def _announced(path: Path) -> dict[str, int]:
 
 
 def _read_ply(path: Path) -> Points:
-    plyfile = need("plyfile", "to read PLY files")
+    plyfile = need("plyfile", "to read PLY files", "scannet")
     announced, size = _announced(path), path.stat().st_size
     if sum(announced.values()) > size:  # found out here, before memory for them is asked for
         raise ScanError(f"{path}: cut off: {announced} announced, in {size:,} bytes")
@@ -140,7 +140,7 @@ def _elements(plyfile: Any, path: Path) -> Any:
 
 
 def _read_open3d(path: Path) -> Points:
-    o3d = need("open3d", f"to read {path.suffix} files")
+    o3d = need("open3d", f"to read {path.suffix} files", "scannet")
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         if path.suffix.lower() in _CLOUDS:
             cloud = o3d.io.read_point_cloud(str(path))

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 
-def need(module: str, purpose: str, extra: str = "scannet") -> Any:
+def need(module: str, purpose: str, extra: str) -> Any:
     r"""Import a package of an extra.
 
     Args:
