@@ -34,6 +34,7 @@ class GlobalContext(OneNodeBlock):
         ratio: inner width over C; it is :math:`\lfloor C \cdot ratio \rfloor`.
         pool: ``"attention"``, a softmax over the nodes of the graph, or ``"mean"``.
         fuse: of ``"add"`` and ``"mul"``; ``"mul"`` multiplies by a sigmoid, and comes first.
+        eps: of the LayerNorm.
         chunk_size: nodes taken at once; None chooses from the sizes, a number forces.
         device: where the parameters live.
         dtype: dtype of the parameters.
@@ -48,6 +49,7 @@ class GlobalContext(OneNodeBlock):
         ratio: float = 1 / 16,
         pool: Pool = "attention",
         fuse: Sequence[str] = ("add",),
+        eps: float = 1e-5,
         chunk_size: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -57,13 +59,14 @@ class GlobalContext(OneNodeBlock):
         if not fuse or not set(fuse) <= {"add", "mul"}:
             raise ValueError(f"expected fuse from 'add' and 'mul', got {fuse!r}")
         hidden = int(channels * ratio)
-        add = Transform(channels, hidden, norm=True, **factory) if "add" in fuse else None
-        mul = Transform(channels, hidden, norm=True, **factory) if "mul" in fuse else None
+        options: dict[str, Any] = {"norm": True, "eps": eps, **factory}
+        add = Transform(channels, hidden, **options) if "add" in fuse else None
+        mul = Transform(channels, hidden, **options) if "mul" in fuse else None
         super().__init__(channels, pool, add, mul, chunk_size, **factory)
-        self.ratio, self.fuse = ratio, fuse
+        self.ratio, self.fuse, self.eps = ratio, fuse, eps
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.channels}, ratio={self.ratio}, pool={self.pool!r}, "
-            f"fuse={self.fuse})"
+            f"fuse={self.fuse}, eps={self.eps})"
         )

@@ -12,6 +12,7 @@ BLOCKS = {
         for pool in ("attention", "mean")
         for fuse in (("add",), ("mul",), ("add", "mul"))
     },
+    "large eps": GlobalContext(CHANNELS, ratio=1 / 4, fuse=("add", "mul"), eps=1e-1),
     "simplified non-local": SimplifiedNonLocal(CHANNELS),
     "squeeze-excitation": SqueezeExcitation(CHANNELS, ratio=1 / 4),
 }
