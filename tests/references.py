@@ -79,8 +79,8 @@ def latent_gnn(
             mixed.append(Z)
         kernels.append(Kernel(P, S, torch.stack(mixed)))
         messages.append(V if kernel.conv is None else linear_norm(kernel.conv, V).relu())
-    out = x + block.gamma * linear_norm(block.up, torch.cat(messages, 1))
-    return Reference(out, kernels, statistics)
+    out = block.gamma * linear_norm(block.up, torch.cat(messages, 1))
+    return Reference(x + out if block.residual else out, kernels, statistics)
 
 
 def one_node(block: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:

@@ -99,7 +99,7 @@ def output_of(passes: Passes, chunk: Chunk, message: Message, out: Tensor | None
     y = passes.decode(chunk, rows_of(message, chunk.graphs))
     if out is not None:
         return torch.add(chunk.x, y, out=out) if passes.residual else out.copy_(y)
-    return (chunk.x + y).to(chunk.x.dtype) if passes.residual else y
+    return (chunk.x + y if passes.residual else y).to(chunk.x.dtype)
 
 
 def merge(parts: Iterable[tuple[slice, State]], batch_size: int) -> State:

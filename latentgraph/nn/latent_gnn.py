@@ -102,6 +102,8 @@ class LatentGNN(nn.Module):
         affinity_channels: size of further features that only the affinities see, concatenated to q
             and k before :math:`\Theta` (:func:`position_features` has 4).
         gamma_init: :math:`\gamma` at the start; 0 makes the block the identity.
+        residual: whether x is added; without it
+            :math:`out = \gamma\, norm([V_1 \dots V_M] W_{up})`.
         chunk_size: nodes taken at once; None chooses from the sizes, a number forces. Batch norm in
             training takes all nodes at once.
         device: where the parameters live.
@@ -123,6 +125,7 @@ class LatentGNN(nn.Module):
         temperature: float | Literal["learned"] = 1.0,
         affinity_channels: int = 0,
         gamma_init: float = 0.0,
+        residual: bool = True,
         chunk_size: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -141,7 +144,7 @@ class LatentGNN(nn.Module):
         self.channels, self.latent_dims = channels, tuple(latent_dims)
         self.reduction, self.mode, self.mixing = reduction, mode, mixing
         self.affinity_channels, self.gamma_init = affinity_channels, gamma_init
-        self.chunk_size = chunk_size
+        self.residual, self.chunk_size = residual, chunk_size
         width = channels // reduction
         symmetric = mode == "symmetric"
         self.visible = LinearNorm(channels, width, norm, **factory)
@@ -290,7 +293,7 @@ class _Steps:
         if isinstance(self.temperature, Tensor):
             weights[id(self.temperature)] = self.temperature
         listed = tuple(weights.values())
-        return Passes(self.encode, self.update, self.decode, listed, residual=True)
+        return Passes(self.encode, self.update, self.decode, listed, self.block.residual)
 
     def encode(self, chunk: Chunk) -> State:
         r"""Visible to latent: :math:`P^\top q`, and what normalizes P over the nodes."""
@@ -311,7 +314,7 @@ class _Steps:
             return tuple(z @ w.T.to(z.dtype) for z, w in zip(latents, ways_up, strict=True))
 
     def decode(self, chunk: Chunk, message: Message) -> Tensor:
-        r"""Latent to visible: :math:`S Z'`, the way up, and the sum with x."""
+        r"""Latent to visible: :math:`S Z'`, and the way up."""
         x = chunk.x
         with full_precision(x):
             received = [

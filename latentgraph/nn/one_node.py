@@ -233,4 +233,4 @@ class _Steps:
         if self.mul is None:
             return rows[0]
         out = chunk.x * rows[0]
-        return (out if self.add is None else out + rows[1]).to(chunk.x.dtype)
+        return out if self.add is None else out + rows[1]

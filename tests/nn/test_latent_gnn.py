@@ -74,6 +74,22 @@ def test_equals_the_formulas_with_options(mode, mixing, temperature, affinity_ch
     assert_equals_reference(*made, affinity_x)
 
 
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("graph_conv", [False, True], ids=["plain", "graph_conv"])
+def test_without_residual_x_is_not_added(graph_conv, chunk_size) -> None:
+    made, copied = block_and_copy(
+        "layer_norm",
+        latent_dims=ONE,
+        graph_conv=graph_conv,
+        residual=False,
+        chunk_size=chunk_size,
+    )
+    assert_equals_reference(made, copied)
+    x, batch, batch_size = nodes(dtype=torch.bfloat16)
+    with torch.autocast("cpu"):
+        assert made.float()(x, batch, batch_size).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
 def test_return_affinity_gives_the_weights_of_the_formulas(mode) -> None:
     made = randomized(LatentGNN(CHANNELS, THREE, mode=mode))
