@@ -13,6 +13,7 @@ EXTRAS = (
     "open3d",
     "plotly",
     "plyfile",
+    "safetensors",
     "scipy",
     "tensorboard",
     "timm",

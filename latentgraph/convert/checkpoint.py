@@ -16,7 +16,7 @@ from latentgraph.convert.files import read_state_dict
 from latentgraph.convert.keys import Keys, Report, listed
 from latentgraph.convert.mmcv_non_local import from_non_local
 from latentgraph.needs import need
-from latentgraph.nn import OnGrid
+from latentgraph.nn import NonLocal, OnGrid
 from latentgraph.plug import insert
 
 Style = Literal["pytorch", "caffe"]
@@ -66,7 +66,7 @@ def load(
     model = _empty_resnet(keys, style)
     names = {name: name for name in model.state_dict()}
     keys.check(names)
-    report = keys.fill(model, names)
+    report = keys.fill(model.to(keys.dtype), names)
     if isinstance(model.fc, nn.Identity):
         report.filled["fc"] = "nothing, pooled features are returned"
     report.settings["style"] = style
@@ -117,7 +117,7 @@ def _empty_resnet(keys: Keys, style: Style) -> Any:
         options["num_classes"] = keys.shape("fc.weight")[0]
     with torch.device("meta"):
         kind = resnet.Bottleneck if bottlenecks else resnet.BasicBlock
-        model = resnet.ResNet(kind, depths, **options).to(keys.dtype)
+        model = resnet.ResNet(kind, depths, **options)
     if not keys.has("fc."):
         model.fc = nn.Identity()
     if style == "caffe" and bottlenecks:
@@ -134,5 +134,5 @@ def _put(model: nn.Module, at: str, block: Any, start: str) -> None:
             f"expected a block for the {expected or 'missing'} channels of {at!r}, behind which "
             f"blocks of a bottleneck stand, got one of {block.channels} at {start.rstrip('.')!r}"
         )
-    on_maps = block if getattr(block, "pool", None) is None else OnGrid(block, pool=2)
+    on_maps = OnGrid(block, pool=2) if isinstance(block, NonLocal) and block.pool else block
     insert(model, at, lambda channels: on_maps)

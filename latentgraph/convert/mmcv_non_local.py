@@ -16,7 +16,7 @@ from latentgraph.nn.sub_sampling import PoolAt
 def from_non_local(
     state_dict: Mapping[str, Tensor],
     prefix: str = "",
-    pairwise: Pairwise | None = None,
+    pairwise: Pairwise = "embedded_gaussian",
     scale: bool | Literal["gcnet"] = True,
     pool_at: PoolAt | None = None,
     eps: float = 1e-5,
@@ -26,10 +26,10 @@ def from_non_local(
     =====================================  ================================================
     key                                    in :class:`~latentgraph.nn.NonLocal`
     =====================================  ================================================
-    ``theta.conv``, ``phi.conv``           ``theta``, ``phi``; without them ``"gaussian"``
+    ``theta.conv``, ``phi.conv``           ``theta``, ``phi``
     ``g.conv``                             ``g``
     ``phi.0.conv``, ``g.0.conv``           the same, with sub-sampling
-    ``concat_project.conv``                ``concat``, which is ``"concatenation"``
+    ``concat_project.conv``                ``concat``
     ``conv_out.conv``, ``conv_out.bn``     ``out``, ``norm``; a map without bias gets zeros
     =====================================  ================================================
 
@@ -39,8 +39,7 @@ def from_non_local(
     Args:
         state_dict: of the block, or of a network that has it. It is copied.
         prefix: of the block's keys.
-        pairwise: by default what the keys say; they do not tell ``"dot_product"`` from
-            ``"embedded_gaussian"``, which is taken then.
+        pairwise: the block's ``mode``.
         scale: of ``"embedded_gaussian"``: True for mmcv's, False for ``use_scale=False``,
             ``"gcnet"`` for GCNet's own code.
         pool_at: place of the sub-sampling; by default ``"projected"``, mmcv's, if the keys show
@@ -54,13 +53,7 @@ def from_non_local(
         TypeError: there is no state dict of tensors.
         ValueError: keys are missing or left over, shapes or options do not fit.
     """
-    keys = Keys(state_dict, prefix, "a non-local block of mmcv")
-    if pairwise is None:
-        pairwise = "embedded_gaussian"
-        if keys.has("concat_project."):
-            pairwise = "concatenation"
-        elif keys.has("g.") and not keys.has("theta.") and not keys.has("phi."):
-            pairwise = "gaussian"
+    keys = Keys(state_dict, prefix, f"a non-local block of mmcv with pairwise={pairwise!r}")
     inside = "0.conv" if keys.has("g.0.") else "conv"
     names = renamed(f"g.{inside}", "g", LINEAR)
     if pairwise != "gaussian":
