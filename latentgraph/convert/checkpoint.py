@@ -77,7 +77,7 @@ def load(
         if match[3] == "nonlocal":
             convert, options = from_non_local, non_local
         block, part = convert(state_dict, keys.prefix + start, **options)
-        _put(model, f"{match[1]}.bn3", block, start)
+        _put(model, f"{match[1]}.bn3", block, start.rstrip("."))
         own = next(name for name, module in model.named_modules() if module is block)
         report.used.update({key: f"{own}.{name}" for key, name in part.used.items()})
         report.filled.update({f"{own}.{name}": value for name, value in part.filled.items()})
@@ -126,13 +126,15 @@ def _empty_resnet(keys: Keys, style: Style) -> Any:
     return model
 
 
-def _put(model: nn.Module, at: str, block: Any, start: str) -> None:
+def _put(model: nn.Module, at: str, block: Any, name: str) -> None:
+    r"""Insert a block behind the last norm of its bottleneck."""
     norm = dict(model.named_modules()).get(at)
-    expected = norm.num_features if isinstance(norm, nn.BatchNorm2d) else None
-    if block.channels != expected:
+    if not isinstance(norm, nn.BatchNorm2d):
+        raise ValueError(f"expected blocks in bottlenecks, got {name!r} without {at!r}")
+    if block.channels != norm.num_features:
         raise ValueError(
-            f"expected a block for the {expected or 'missing'} channels of {at!r}, behind which "
-            f"blocks of a bottleneck stand, got one of {block.channels} at {start.rstrip('.')!r}"
+            f"expected a block of {norm.num_features} channels at {name!r}, to stand "
+            f"behind {at!r}, got {block.channels}"
         )
     on_maps = OnGrid(block, pool=2) if isinstance(block, NonLocal) and block.pool else block
     insert(model, at, lambda channels: on_maps)

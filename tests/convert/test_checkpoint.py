@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,11 @@ MISFITS = {
     ),
     "block at another place of a bottleneck": (
         lambda w: w | under("layer4.0.context_block", context_block(("add",), True, 3, 128)),
-        r"the 2048 channels of 'layer4\.0\.bn3', .* got one of 128 at 'layer4\.0\.context_block'",
+        r"of 2048 channels at 'layer4\.0\.context_block', .* 'layer4\.0\.bn3', got 128",
     ),
     "block of no bottleneck": (
         lambda w: w | under("layer4.7.context_block", context_block(("add",), True, 3, 128)),
-        r"the missing channels of 'layer4\.7\.bn3'",
+        r"bottlenecks, got 'layer4\.7\.context_block' without 'layer4\.7\.bn3'",
     ),
     "another width": (
         lambda w: w | conv("layer3.0.conv2", 5, 5, bias=False, size=3),
@@ -202,7 +203,14 @@ def test_options_that_do_not_fit_are_named(tmp_path) -> None:
 def test_blocks_stand_in_bottlenecks_only(tmp_path) -> None:
     block = under("layer2.0.context_block", context_block(("add",), True, 3, 128))
     path = save(tmp_path / "basic.pth", light(resnet(bottlenecks=False) | block))
-    with pytest.raises(ValueError, match=r"the missing channels of 'layer2\.0\.bn3'"):
+    with pytest.raises(ValueError, match=r"without 'layer2\.0\.bn3'"):
+        load(path)
+
+
+def test_torchvision_is_named_where_it_is_missing(tmp_path, monkeypatch) -> None:
+    path = save(tmp_path / "detector.pth", light(resnet()))
+    monkeypatch.setitem(sys.modules, "torchvision.models.resnet", None)
+    with pytest.raises(ImportError, match=r"pip install 'latentgraph\[vision\]'"):
         load(path)
 
 
