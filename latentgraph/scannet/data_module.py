@@ -18,7 +18,7 @@ from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
 from latentgraph.scannet.transforms import RandomFlip, RandomRotateZ
 from latentgraph.voxel import VoxelLevels
-from latentgraph.voxel.graph import CPU_BLOCK, DEVICE_BLOCK
+from latentgraph.voxel.graph import block_size_for
 
 
 class SceneSampler(Sampler[tuple[int, int]]):
@@ -203,8 +203,8 @@ class SceneDataModule(LightningDataModule):
         assert self.trainer is not None
         transform = Compose([*random, self._segmenter.voxelize])
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        block_size = CPU_BLOCK if on_cpu else DEVICE_BLOCK
+        # Asked here, since the processes that load have one thread each.
+        block_size = block_size_for(self.trainer.strategy.root_device.type)
         return DataLoader(
             EpochScenes(scenes, transform, self.seed),
             collate_fn=CollateVoxels(self._segmenter.config, block_size),

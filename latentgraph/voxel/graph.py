@@ -12,8 +12,17 @@ from torch import Tensor
 
 from latentgraph.voxel.movable import Movable
 
-CPU_BLOCK = 2048  # targets whose messages stay in a cache of 2 to 8 MB at 32 to 128 channels
-DEVICE_BLOCK = 65536  # fewer and larger launches
+
+
+def block_size_for(device_type: str) -> int:
+    r"""Targets in a block.
+
+    On a processor the messages of a block stay in its cache, 2 to 8 MB at 32 to 128 channels, but
+    are enough that several threads share the products; a device gets fewer and larger launches.
+    """
+    if device_type != "cpu":
+        return 65_536
+    return 2_048 if torch.get_num_threads() == 1 else 8_192
 
 
 class Block(NamedTuple):
@@ -72,7 +81,7 @@ class Edges(Movable):
         sources, targets = zip(*relations, strict=True)
         device = targets[0].device
         if block_size is None:
-            block_size = CPU_BLOCK if device.type == "cpu" else DEVICE_BLOCK
+            block_size = block_size_for(device.type)
 
         # A target's edges get consecutive places; each relation takes the next free one.
         all_targets = torch.cat(targets)

@@ -15,7 +15,7 @@ from latentgraph.scannet.data_module import (
 )
 from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
 from latentgraph.scannet.transforms import RandomRotateZ
-from latentgraph.voxel.graph import CPU_BLOCK
+from latentgraph.voxel.graph import block_size_for
 
 
 def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
@@ -69,7 +69,7 @@ def turned_by(before: torch.Tensor, after: torch.Tensor) -> float:
 def test_graphs_come_with_a_batch_and_change_nothing(rooms: Path) -> None:
     segmenter = Segmenter(NetworkConfig(voxel_size=0.4, channels=(3, 5, 7))).eval()
     scenes = [segmenter.voxelize(scene) for scene in ScanNet(rooms, "val")]
-    batch = CollateVoxels(segmenter.config, CPU_BLOCK)(scenes)
+    batch = CollateVoxels(segmenter.config, block_size_for("cpu"))(scenes)
     with torch.no_grad():
         found_ahead = segmenter(batch.to("cpu"))
         found_there = segmenter(Batch.from_data_list(scenes))

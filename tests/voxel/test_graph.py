@@ -2,7 +2,7 @@ import torch
 from voxels import random_voxels
 
 from latentgraph.voxel import coarsen, neighbor_graph
-from latentgraph.voxel.graph import CPU_BLOCK
+from latentgraph.voxel.graph import block_size_for
 
 
 def test_blocks_hold_every_edge_once_and_the_slots_of_their_targets() -> None:
@@ -44,5 +44,5 @@ def test_reverse_edges_are_the_edges_turned_round() -> None:
 
 def test_blocks_suit_the_device_unless_given() -> None:
     coord, batch = random_voxels()
-    assert neighbor_graph(coord, batch).edges.block_size == CPU_BLOCK
+    assert neighbor_graph(coord, batch).edges.block_size == block_size_for("cpu")
     assert neighbor_graph(coord, batch, block_size=7).edges.block_size == 7
