@@ -8,13 +8,12 @@ from latentgraph.functional.affinity import (
 )
 from latentgraph.functional.bipartite import (
     latent_to_visible,
-    sum_nodes,
-    to_nodes,
     visible_to_latent,
 )
 from latentgraph.functional.passes import Chunk, Passes, State, two_passes
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.streaming import stream
+from latentgraph.functional.sums import sum_nodes, to_nodes
 
 __all__ = [
     "Chunk",

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentgraph.functional.bipartite import sum_nodes, to_nodes
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
+from latentgraph.functional.sums import sum_nodes, to_nodes
 
 __all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
 

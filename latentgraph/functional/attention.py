@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.compiler import is_compiling
+from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.pairs import Plans, each_graph, plans
 from latentgraph.functional.precision import full_precision
@@ -187,3 +188,25 @@ def _attention_gradients_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
 
 _attention.register_autograd(_attention_backward, setup_context=_keep)
 _attention_gradients.register_autograd(_attention_gradients_backward, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.latentgraph.attention, get_raw=True)
+def _(query: Tensor, key: Tensor, value: Tensor, scale: float, *plans: Any, **_: Any) -> int:
+    return 2 * _num_pairs(query, key, *plans) * (key.size(-1) + value.size(-1))
+
+
+@register_flop_formula(torch.ops.latentgraph.attention_gradients, get_raw=True)
+def _(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float, *plans: Any, **_: Any
+) -> int:
+    return 2 * _num_pairs(query, key, *plans) * (3 * key.size(-1) + 2 * value.size(-1))
+
+
+def _num_pairs(
+    query: Tensor, key: Tensor, batch: Tensor | None, key_batch: Tensor | None, size: int, *_: Any
+) -> int:
+    if batch is None:
+        return query.shape[:-1].numel() * key.size(-2)
+    queries = torch.bincount(batch, minlength=size)
+    keys = queries if key_batch is None else torch.bincount(key_batch, minlength=size)
+    return int(queries @ keys)

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged, _read, layout
 
-__all__ = ["latent_to_visible", "sum_nodes", "to_nodes", "visible_to_latent"]
+__all__ = ["latent_to_visible", "visible_to_latent"]
 
 
 def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
@@ -57,25 +58,6 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) ->
         return y
 
 
-def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:
-    r"""(B, c), the sum of ``x``, (N, c) or (B, n, c), over the nodes of each graph."""
-    if batch is None:
-        return _stacked(x).sum(1)
-    return visible_to_latent(x, x.new_ones(x.size(0), 1), batch).squeeze(1)
-
-
-def to_nodes(z: Tensor, batch: Ragged | None = None) -> Tensor:
-    r"""One row for each graph, (B, c), handed to all of its nodes.
-
-    Returns:
-        (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).
-    """
-    z = z.unsqueeze(1)
-    if batch is None:
-        return z
-    return latent_to_visible(z, z.new_ones(batch.batch.size(0), 1), batch)
-
-
 def _stacked(x: Tensor) -> Tensor:
     return x if x.dim() == 3 else x.unsqueeze(0)
 
@@ -109,10 +91,6 @@ def _sizes_agree(plan: list[Tensor]) -> bool:
 def _visible_to_latent(
     weight: Tensor, x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
 ) -> Tensor:
-    if weight.size(1) == 1 and x.size(1) == 1:  # numbers: no product is worth its call
-        sums = torch.zeros(batch_size, 1, dtype=torch.float64, device=x.device)
-        sums.index_add_(0, batch, (weight * x).double())
-        return sums.to(x.dtype).unsqueeze(2)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
@@ -195,3 +173,13 @@ def _latent_to_visible_backward(ctx: Any, grad: Tensor) -> Gradients:
 
 _visible_to_latent.register_autograd(_visible_to_latent_backward, setup_context=_keep)
 _latent_to_visible.register_autograd(_latent_to_visible_backward, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.latentgraph.visible_to_latent)
+def _(weight: torch.Size, x: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * weight.numel() * x[1]
+
+
+@register_flop_formula(torch.ops.latentgraph.latent_to_visible)
+def _(weight: torch.Size, z: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * weight.numel() * z[2]

@@ -15,15 +15,20 @@ def wide(x: Tensor) -> Tensor:
 
 def full_precision(x: Tensor) -> torch.autocast:
     r"""A context without autocast, which would take even products of floats to half precision."""
-    return torch.autocast(x.device.type, enabled=False)
+    return torch.autocast(_autocast_device(x), enabled=False)
 
 
 def autocast_of(x: Tensor) -> dict[str, Any]:
     r"""The autocast that is on; without its cache, which forgets that a weight needs a gradient."""
-    device_type = x.device.type
+    device_type = _autocast_device(x)
     return {
         "device_type": device_type,
         "dtype": torch.get_autocast_dtype(device_type),
         "enabled": torch.is_autocast_enabled(device_type),
         "cache_enabled": False,
     }
+
+
+def _autocast_device(x: Tensor) -> str:
+    r"""The device type of ``x``; the meta device has no autocast and goes by the processor's."""
+    return "cpu" if x.device.type == "meta" else x.device.type

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentgraph.functional.bipartite import sum_nodes, to_nodes
 from latentgraph.functional.pairs import each_graph, plans, turned
 from latentgraph.functional.ragged import Ragged
+from latentgraph.functional.sums import sum_nodes, to_nodes
 
 
 def relu_sum(

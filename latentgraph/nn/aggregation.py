@@ -24,6 +24,7 @@ class LatentAggregation(Aggregation):
     .. math:: P = \ell_2^{nodes}(relu(norm(x \Theta))) \qquad Z_k = \sum_i P_{ik}\, x_i
 
     over the nodes i of each graph, for d latent nodes k. :math:`\Theta` is ``psi.linear``.
+    Multiply-adds for N nodes: :math:`2 N C d`.
 
     Args:
         channels: C, size of a node's features.

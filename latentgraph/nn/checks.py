@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from latentgraph.functional import Ragged
+from latentgraph.functional.precision import autocast_of
 
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
@@ -15,7 +16,7 @@ def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
         raise ValueError(
             f"expected x of shape (N, {channels}) or (B, n, {channels}), got {tuple(x.shape)}"
         )
-    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype != dtype and not autocast_of(x)["enabled"]:
         raise TypeError(f"expected x of {dtype}, like the parameters, got {x.dtype}")
 
 

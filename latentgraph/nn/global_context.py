@@ -27,6 +27,9 @@ class GlobalContext(OneNodeBlock):
     ratio :math:`1/r`              ``ratio``
     =============================  =====================================
 
+    Multiply-adds for N nodes in B graphs and an inner width of c: :math:`2 N C`, with
+    ``pool="mean"`` :math:`N C`, and :math:`2 B C c` for each of ``fuse``.
+
     The last map starts at zero: with "add" the block starts as the identity, with "mul" as x / 2.
 
     Args:

@@ -85,6 +85,23 @@ class LatentGNN(nn.Module):
     :math:`d_1 \dots`   ``latent_dims``
     ==================  ==========================================================
 
+    Multiply-adds for N nodes in B graphs, with :math:`D = \sum_m d_m` and a ``affinity_channels``:
+
+    =================  ==================================================================
+    step               multiply-adds
+    =================  ==================================================================
+    q and k            :math:`2 N C c`
+    affinities         :math:`2 N (c + a) D`
+    visible to latent  :math:`N D c`
+    mixing             :math:`2 B c \sum_m d_m^2`, or 0 with ``"none"``
+    back and up        :math:`N D c + N M c C`, or :math:`N D C + B D c C` where :math:`W_{up}` is
+                       applied to the latent nodes, as it is if :math:`D C < D c + M c C`
+    ``graph_conv``     :math:`N M c^2`; it keeps :math:`W_{up}` on the visible nodes
+    =================  ==================================================================
+
+    ``"symmetric"`` computes q and the affinities again on the way back, so that it costs the same;
+    only in one chunk with batch norm in training does it keep them, and the first two are halved.
+
     The paper's networks use batch norm (``norm="batch_norm"``); the default is row by row, so that
     no result depends on what else is in the batch.
 

@@ -22,7 +22,8 @@ class LatentToVisibleConv(MessagePassing):
 
     over the latent nodes of the graph of i. The layer has no parameters; weights are used as given.
 
-    Latent nodes are flat: row :math:`b \cdot d + k` is latent k of graph b.
+    Latent nodes are flat: row :math:`b \cdot d + k` is latent k of graph b. Dense weights take
+    :math:`N d c` multiply-adds.
     """
 
     def __init__(self) -> None:

@@ -45,7 +45,8 @@ class NonLocal(nn.Module):
     The first two run through ``scaled_dot_product_attention``. A dot product is linear:
     :math:`\theta (\phi^\top g)` needs no pairs. Nor does a concatenation: the nodes that i hears
     from are a prefix of all nodes sorted by :math:`w_\phi \cdot \phi(x_j)`. No :math:`N \times N`
-    weights are kept. Multiply-adds for N nodes and M senders, which are fewer with a ``pool``:
+    weights are kept. Multiply-adds for N nodes and M senders, which are fewer with a ``pool``, the
+    products N M summed over the graphs:
 
     =======================  ==========================  ====================
     ``pairwise``             maps, ``pool_at="input"``   pairs

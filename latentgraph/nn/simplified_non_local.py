@@ -16,7 +16,7 @@ class SimplifiedNonLocal(OneNodeBlock):
     .. math:: out_i = x_i + W_v \sum_j \frac{e^{w \cdot x_j}}{\sum_m e^{w \cdot x_m}} x_j
 
     :math:`w` is ``score``, :math:`W_v` is ``add.last`` and starts at zero: the block starts as the
-    identity.
+    identity. Multiply-adds for N nodes in B graphs: :math:`2 N C + B C^2`.
 
     Args:
         channels: C, size of a node's features.

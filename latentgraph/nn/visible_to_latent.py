@@ -21,7 +21,8 @@ class VisibleToLatentConv(MessagePassing):
     over the nodes of each graph. The layer has no parameters; weights are used as given
     (:mod:`latentgraph.functional` normalizes them).
 
-    Latent nodes are flat: row :math:`b \cdot d + k` is latent k of graph b.
+    Latent nodes are flat: row :math:`b \cdot d + k` is latent k of graph b. Dense weights take
+    :math:`N d c` multiply-adds.
     """
 
     def __init__(self) -> None:

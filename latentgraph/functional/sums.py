@@ -1,0 +1,83 @@
+r"""Sums over the nodes of each graph, and one row for each graph handed to all of its nodes.
+
+Both are products with ones, but count as none: for ragged batches they are operators of
+:mod:`torch.library` of their own, each the gradient of the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentgraph.functional.bipartite import _visible_to_latent
+from latentgraph.functional.precision import full_precision
+from latentgraph.functional.ragged import Ragged
+
+__all__ = ["sum_nodes", "to_nodes"]
+
+
+def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""(B, c), the sum of ``x``, (N, c) or (B, n, c), over the nodes of each graph."""
+    if batch is None:
+        return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
+    with full_precision(x):
+        total: Tensor = _sum_nodes(x, batch.batch, batch.batch_size, batch.plan)
+        return total
+
+
+def to_nodes(z: Tensor, batch: Ragged | None = None) -> Tensor:
+    r"""One row for each graph, (B, c), handed to all of its nodes.
+
+    Returns:
+        (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).
+    """
+    if batch is None:
+        return z.unsqueeze(1)
+    rows: Tensor = _to_nodes(z, batch.batch, batch.batch_size, batch.plan)
+    return rows
+
+
+@torch.library.custom_op("latentgraph::sum_nodes", mutates_args=())
+def _sum_nodes(x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    if x.size(1) == 1:  # numbers: no product is worth its call
+        sums = torch.zeros(batch_size, 1, dtype=torch.float64, device=x.device)
+        return sums.index_add_(0, batch, x.double()).to(x.dtype)
+    ones = x.new_ones(x.size(0), 1)
+    z: Tensor = _visible_to_latent(ones, x, batch, batch_size, plan)
+    return z.squeeze(1)
+
+
+@torch.library.custom_op("latentgraph::to_nodes", mutates_args=())
+def _to_nodes(z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return z.index_select(0, batch)
+
+
+@_sum_nodes.register_fake
+def _(x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return x.new_empty(batch_size, x.size(1))
+
+
+@_to_nodes.register_fake
+def _(z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return z.new_empty(batch.size(0), z.size(1))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.membership = inputs[1:]
+
+
+Gradients = tuple[Tensor, None, None, list[None]]
+
+
+def _sum_nodes_backward(ctx: Any, grad: Tensor) -> Gradients:
+    return _to_nodes(grad, *ctx.membership), None, None, [None for _ in ctx.membership[2]]
+
+
+def _to_nodes_backward(ctx: Any, grad: Tensor) -> Gradients:
+    return _sum_nodes(grad, *ctx.membership), None, None, [None for _ in ctx.membership[2]]
+
+
+_sum_nodes.register_autograd(_sum_nodes_backward, setup_context=_keep)
+_to_nodes.register_autograd(_to_nodes_backward, setup_context=_keep)
