@@ -33,7 +33,7 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
 .PHONY: help env demo test test-slow lint docs examples dist \
-	compare bench scatter clean
+	compare bench tables scatter clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ compare: $(STAMP) ## blocks side by side: ARGS="--scenes apartments --seeds 3"
 bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.voxel_conv
 	$(PY) -m benchmarks.streaming $(ARGS)
+
+tables: $(STAMP) ## parameters and multiply-adds of the seeds' networks, into benchmarks/results
+	$(PY) -m benchmarks.seed_tables $(ARGS)
 
 scatter: $(STAMP) ## torch-scatter, built against this torch in 2 to 4 minutes
 	@command -v g++ >/dev/null || $(call debian,g++ python3-dev)

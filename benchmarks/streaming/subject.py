@@ -3,14 +3,13 @@ r"""An entry with its inputs: run, timed, weighed and compared with float64."""
 from __future__ import annotations
 
 import copy
-import ctypes
-import gc
 import statistics
 import time
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.memory import peak_of
 from benchmarks.streaming.cases import Case
 from benchmarks.streaming.entries import Entry
 from benchmarks.streaming.exact import (
@@ -83,15 +82,9 @@ class Subject:
         """
         self.run(mode)
         self.x.grad = None
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        before = _resident("VmRSS")
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # lets VmHWM start anew
-        out = self.run(mode)
-        peak = _resident("VmHWM")
+        out, (above, process) = peak_of(lambda: self.run(mode))
         results = out.nbytes + (self.x.nbytes if mode == "training" else 0)
-        return {"above": peak - before, "extra": peak - before - results, "process": peak}
+        return {"above": above, "extra": above - results, "process": process}
 
     def error(self, mode: str) -> float | None:
         r"""Deviation from float64: of the output, in training of the gradient of x if that is more;
@@ -117,12 +110,3 @@ class Subject:
         grad_x = seen(self.x.grad)
         exact, exact_grad = in_float64(reference, seen(self.x), self.batch, seen(self.grad))
         return max(deviation(seen(out), [exact]), deviation_in_length(grad_x, exact_grad))
-
-
-def _resident(key: str) -> int:
-    r"""Bytes that this process has in memory: ``VmRSS`` now, ``VmHWM`` at most."""
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith(key + ":"):
-                return int(line.split()[1]) * 1024
-    raise KeyError(key)
