@@ -173,7 +173,9 @@ def _panels(count: int, three: bool, image: Tensor | None) -> tuple[Figure, list
     r"""A figure of ``count`` panels, behind one with the image if there is any."""
     matplotlib = need("matplotlib.figure", "to draw", "inspection")
     before = 0 if image is None else 1
-    figure: Figure = matplotlib.Figure(figsize=(2.4 * (before + count) + 1, 2.8), layout="constrained")
+    figure: Figure = matplotlib.Figure(
+        figsize=(2.4 * (before + count) + 1, 2.8), layout="constrained"
+    )
     if image is not None:
         _draw_image(figure.add_subplot(1, 1 + count, 1), image.detach().cpu())
     options = {"projection": "3d"} if three else {}

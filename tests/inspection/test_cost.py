@@ -32,6 +32,13 @@ def test_gaussian_values_are_not_padded() -> None:
     assert found.total.multiply_adds == 2 * 13 * 6 * 3 + 13 * 13 * (6 + 3)
 
 
+def test_ragged_graphs_count_their_own_pairs() -> None:
+    block = NonLocal(5, reduction=1)
+    batch = torch.tensor([0, 1, 1, 0, 1, 1, 1])
+    found = costs(block, torch.zeros(7, 5), batch=batch)
+    assert found.total.multiply_adds == 4 * 7 * 25 + 2 * (2 * 2 + 5 * 5) * 5
+
+
 def test_blocks_by_name_and_by_type() -> None:
     model = network()
     insert(model, "2", lambda c: GlobalContext(c, ratio=1 / 2))

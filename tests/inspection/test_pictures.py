@@ -79,7 +79,7 @@ def test_more_latent_nodes_than_named_colors() -> None:
     heard = latent_of_nodes(call).unique().numel()
     assert heard > 20
     ax, bar = draw_latent_nodes(call, pos=x[:, :2]).axes
-    assert ax.collections[0].get_cmap().N == heard
+    assert heard == ax.collections[0].get_cmap().N
     assert len(bar.get_yticklabels()) <= 13
 
 
