@@ -20,6 +20,8 @@ endif
 
 PY := $(ENV)/bin/python
 LATENTGRAPH := $(ENV)/bin/latentgraph
+EXAMPLES := $(filter-out $(if $(findstring vision,$(EXTRAS)),,examples/mask_rcnn.py),\
+	$(sort $(wildcard examples/*.py)))
 DEMO := runs/make-demo
 # The active environment can serve several checkouts, so its stamp carries the name of this one.
 STAMP := $(ENV)/.latentgraph$(if $(KEPT),$(subst /,-,$(CURDIR)))
@@ -82,7 +84,7 @@ docs: $(STAMP) ## the documentation, into docs/_build/html
 	$(PY) -m sphinx -W --keep-going $(QUIET) -b html docs docs/_build/html
 
 examples: $(STAMP) ## every example, seconds each
-	set -e; for example in examples/*.py; do echo "== $$example"; $(PY) $$example; done
+	set -e; for example in $(EXAMPLES); do echo "== $$example"; $(PY) $$example; done
 
 dist: $(STAMP) ## wheel and sdist, checked, the wheel tried from outside the checkout
 	rm -rf dist build/wheel

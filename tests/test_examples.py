@@ -26,3 +26,12 @@ def test_context_tells_the_light_of_an_image() -> None:
     none, global_context, latent_gnn = main_of("grid_features.py")()
     assert none > 0.3
     assert max(global_context, latent_gnn) < 0.2
+
+
+def test_every_block_classifies_digits(tmp_path, capsys) -> None:
+    accuracy = main_of("image_classification.py")(epochs=3, out=str(tmp_path))
+    assert len(accuracy) == 6
+    assert min(accuracy.values()) > 0.5
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (*accuracy, "input", "attention", "output"))
+    assert (tmp_path / "attention.png").stat().st_size > 10_000
