@@ -60,10 +60,10 @@ def against(
     ]
 
 
-def against_products(case: Case) -> list[Duel]:
+def against_products(case: Case, ours: str = OURS) -> list[Duel]:
     r"""Both modes beside the forward pass of the products."""
     products = Run(PRODUCTS, case.name, "forward")
-    return [Duel(Run(OURS, case.name, mode), products) for mode in MODES]
+    return [Duel(Run(ours, case.name, mode), products) for mode in MODES]
 
 
 def over_nodes(case: Case) -> Duel:
@@ -87,7 +87,8 @@ def _one_graph() -> list[Duel]:
     for count in cases.NODE_COUNTS:
         case = cases.nodes(count)
         found += against(OURS, (AUTHORS,), case) + against(OURS_BN, (AUTHORS,), case)
-        found += against_products(case) + against(OURS, LATENT_PEERS, case)
+        found += against_products(case) + against_products(case, OURS_BN)
+        found += against(OURS, LATENT_PEERS, case)
         found += against(CONTEXT, CONTEXT_PEERS, case)
         if count >= cases.LARGE and count != 250_000:
             found.append(over_nodes(case))
