@@ -13,7 +13,6 @@ from torch import Tensor
 from latentgraph.voxel.movable import Movable
 
 
-
 def block_size_for(device_type: str) -> int:
     r"""Targets in a block.
 
