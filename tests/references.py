@@ -50,20 +50,27 @@ def latent_gnn(
     def l2(y: Tensor, dim: int) -> Tensor:
         return y / y.norm(dim=dim, keepdim=True).clamp_min(1e-12)
 
+    def scores(module: nn.Module, y: Tensor) -> Tensor:
+        raw = linear_norm(module, torch.cat([y, *beside], 1))
+        if block.top_k is not None:
+            rank = raw.argsort(1, descending=True).argsort(1)
+            raw = raw * (rank < block.top_k)
+        return raw.relu()
+
     symmetric = block.mode == "symmetric"
     q = l2(linear_norm(block.visible, x), 1)
     k = q if symmetric else l2(linear_norm(block.latent, x), 1)
     beside = [] if affinity_x is None else [affinity_x]
     kernels, messages = [], []
     for kernel in block.kernels:
-        psi = linear_norm(kernel.psi_v2l, torch.cat([q, *beside], 1)).relu()
+        psi = scores(kernel.psi_v2l, q)
         if symmetric:
             P = S = l2(psi, 1)
         else:
             P = torch.zeros_like(psi)
             for rows in graphs:
                 P[rows] = l2(psi[rows], 0)
-            S = l2(linear_norm(kernel.psi_l2v, torch.cat([k, *beside], 1)).relu(), 1)
+            S = l2(scores(kernel.psi_l2v, k), 1)
         mixed, V = [], torch.zeros_like(q)
         for rows in graphs:
             Z = P[rows].T @ q[rows]

@@ -32,6 +32,7 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {
         mixing="residual",
         temperature="learned",
     ),
+    "latent_gnn_top_k": partial(LatentGNN, latent_dims=(5, 3), reduction=2, top_k=2),
     "global_context": partial(GlobalContext, ratio=1 / 2),
     "global_context_mean": partial(GlobalContext, ratio=1 / 2, pool="mean", fuse=("mul", "add")),
     "simplified_non_local": SimplifiedNonLocal,

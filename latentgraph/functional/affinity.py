@@ -89,6 +89,14 @@ class _SumSquares(torch.autograd.Function):
         return of_weight
 
 
+def largest_of_rows(score: Tensor, k: int) -> Tensor:
+    r"""The k largest numbers of each row (..., d) where they stand, zeros for the rest."""
+    if k >= score.size(-1):
+        return score
+    kept, where = score.topk(k, -1, sorted=False)
+    return torch.zeros_like(score).scatter(-1, where, kept)
+
+
 def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     r"""Edge weights whose columns have length one within each graph.
 

@@ -12,14 +12,19 @@ from torch_geometric.data import HeteroData
 
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
-from latentgraph.functional.affinity import inverse_length, inverse_norm, sum_squares_over_nodes
+from latentgraph.functional.affinity import (
+    inverse_length,
+    inverse_norm,
+    largest_of_rows,
+    sum_squares_over_nodes,
+)
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.nn.checks import check_nodes, graphs_of
 from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
-from latentgraph.nn.linear_norm import LinearNorm, Norm
+from latentgraph.nn.linear_norm import LinearNorm, Norm, RowFunction
 from latentgraph.nn.message_graph import Weights, graph_of_kernels
 from latentgraph.nn.visible_to_latent import VisibleToLatentConv
 
@@ -116,6 +121,9 @@ class LatentGNN(nn.Module):
         mixing: ``"cosine"`` as above, ``"residual"`` adds :math:`Z_m` to it, ``"none"`` leaves
             :math:`Z'_m = Z_m`.
         temperature: :math:`\tau`, or ``"learned"``, which starts at 1/8.
+        top_k: of the scores of a node, the :math:`norm(q \Theta)` before relu, only so many of the
+            largest are kept for each kernel, so that a node sends to and hears from no more latent
+            nodes; None keeps all.
         affinity_channels: size of further features that only the affinities see, concatenated to q
             and k before :math:`\Theta` (:func:`position_features` has 4).
         gamma_init: :math:`\gamma` at the start; 0 makes the block the identity.
@@ -140,6 +148,7 @@ class LatentGNN(nn.Module):
         graph_conv: bool = False,
         mixing: Literal["cosine", "residual", "none"] = "cosine",
         temperature: float | Literal["learned"] = 1.0,
+        top_k: int | None = None,
         affinity_channels: int = 0,
         gamma_init: float = 0.0,
         residual: bool = True,
@@ -157,10 +166,15 @@ class LatentGNN(nn.Module):
         fixed = isinstance(temperature, float | int) and temperature > 0
         if temperature != "learned" and not fixed:
             raise ValueError(f"expected temperature above 0 or 'learned', got {temperature!r}")
+        if top_k is not None and not 1 <= top_k <= max(latent_dims):
+            raise ValueError(
+                f"expected top_k from 1 to {max(latent_dims)}, the most latent_dims, got {top_k}"
+            )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.channels, self.latent_dims = channels, tuple(latent_dims)
         self.reduction, self.mode, self.mixing = reduction, mode, mixing
         self.affinity_channels, self.gamma_init = affinity_channels, gamma_init
+        self.top_k = top_k
         self.residual, self.chunk_size = residual, chunk_size
         width = channels // reduction
         symmetric = mode == "symmetric"
@@ -273,9 +287,10 @@ class LatentGNN(nn.Module):
         return (affinity_x,)
 
     def __repr__(self) -> str:
+        top_k = "" if self.top_k is None else f", top_k={self.top_k}"
         return (
             f"{type(self).__name__}({self.channels}, latent_dims={self.latent_dims}, "
-            f"reduction={self.reduction}, mode={self.mode!r}, mixing={self.mixing!r})"
+            f"reduction={self.reduction}, mode={self.mode!r}, mixing={self.mixing!r}{top_k})"
         )
 
 
@@ -353,7 +368,7 @@ class _Steps:
         q = LF.l2(self.visible(chunk.x))
         with full_precision(q):
             seen = _beside(q, chunk)
-            weights = [psi(seen).relu() for psi in self.psi_v2l]
+            weights = [self.scores(psi, seen) for psi in self.psi_v2l]
             if self.block.mode == "symmetric":
                 weights = [LF.l2(p) for p in weights]
             if self.needs_all_nodes:
@@ -369,10 +384,15 @@ class _Steps:
         k = LF.l2(self.latent(chunk.x))
         with full_precision(k):
             seen = _beside(k, chunk)
-            weights = [psi(seen).relu() for psi in self.psi_l2v]
+            weights = [self.scores(psi, seen) for psi in self.psi_l2v]
         if self.needs_all_nodes:
             self.was_read = weights
         return weights
+
+    def scores(self, psi: RowFunction, seen: Tensor) -> Tensor:
+        r"""Edge weights of one kernel, not yet normalized."""
+        raw, k = psi(seen), self.block.top_k
+        return (raw if k is None else largest_of_rows(raw, k)).relu()
 
     def visible_to_latent(self, q: Tensor, p: Tensor, chunk: Chunk) -> Tensor:
         r"""(B, d, c)."""

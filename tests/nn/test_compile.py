@@ -106,7 +106,7 @@ def test_compiling_with_a_batch_needs_its_size() -> None:
         compiled(*sample(7))
 
 
-@pytest.mark.parametrize("name", ["latent_gnn", "latent_gnn_symmetric", "global_context"])
+@pytest.mark.parametrize("name", ["latent_gnn_top_k", "latent_gnn_symmetric", "global_context"])
 def test_export_with_any_number_of_nodes(name) -> None:
     made, dynamic = block(name), {0: torch.export.Dim.DYNAMIC}
     x, batch, batch_size = nodes()

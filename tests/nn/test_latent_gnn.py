@@ -90,6 +90,32 @@ def test_without_residual_x_is_not_added(graph_conv, chunk_size) -> None:
         assert made.float()(x, batch, batch_size).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
+def test_equals_the_formulas_with_the_largest_scores_alone(mode, top_k) -> None:
+    made = block_and_copy("layer_norm", mode=mode, latent_dims=THREE, top_k=top_k)
+    assert_equals_reference(*made)
+    x, batch, batch_size = nodes()
+    _, affinities = made[0](x, batch, batch_size, return_affinity=True)
+    for affinity in affinities:
+        for weights in affinity[:2]:
+            assert (weights.count_nonzero(1) <= top_k).all()
+
+
+@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
+def test_all_scores_are_the_dense_block(mode) -> None:
+    made, sparse = block_and_copy("layer_norm", mode=mode, latent_dims=THREE)
+    sparse.top_k = max(THREE)
+    sample = nodes()
+    assert torch.equal(made(*sample), sparse(*sample))
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 6])
+def test_an_impossible_top_k_is_refused(top_k) -> None:
+    with pytest.raises(ValueError, match=f"top_k from 1 to 5, the most latent_dims, got {top_k}"):
+        LatentGNN(CHANNELS, latent_dims=THREE, top_k=top_k)
+
+
 @pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
 def test_return_affinity_gives_the_weights_of_the_formulas(mode) -> None:
     made = randomized(LatentGNN(CHANNELS, THREE, mode=mode))
