@@ -1,7 +1,8 @@
 r"""Far nodes: LatentGNN beside a local convolution of PyG.
 
 One node of each ring holds a value, and every node of the ring has to tell it. Three local
-convolutions see three nodes to either side; with one LatentGNN among them they see the ring.
+convolutions see three nodes to either side; with one LatentGNN among them they see the ring. A mean
+over the ring would carry one value as well: what is shown is that something has to.
 """
 
 import torch
