@@ -16,7 +16,8 @@ from latentgraph.nn import NonLocal, OnGrid
 
 CHANNELS = 1024
 MAPS = {"1024 x 50 x 84": (50, 84), "1024 x 500 x 500": (500, 500)}
-RUN_AT_MOST = 10**12  # multiply-adds; more than that takes minutes
+# Blocks of more multiply-adds than these are not run: that would take many minutes.
+FORWARD_AT_MOST, TRAINING_AT_MOST = 20 * 10**12, 10**12
 
 BLOCKS: dict[str, Block] = {
     "NL": lambda channels: OnGrid(NonLocal(channels), pool=2, pool_at="input"),
@@ -55,10 +56,12 @@ def cost(name: str, height: int, width: int, weigh: bool = True) -> Cost:
     affinity = None
     if name in SENDERS:
         affinity = int(4 * (height * width) ** 2 * SENDERS[name])
-    weighed: list[int | None] = [None, None]
-    if weigh and operations <= RUN_AT_MOST:
-        weighed = [_in_a_process(name, height, width, training) for training in (False, True)]
-    return Cost(num_parameters(block), operations, affinity, *weighed)
+    forward = training = None
+    if weigh and operations <= FORWARD_AT_MOST:
+        forward = _in_a_process(name, height, width, False)
+    if weigh and operations <= TRAINING_AT_MOST:
+        training = _in_a_process(name, height, width, True)
+    return Cost(num_parameters(block), operations, affinity, forward, training)
 
 
 def _in_a_process(*arguments: Any) -> int:

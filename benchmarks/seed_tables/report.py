@@ -73,9 +73,10 @@ weights between all positions would take in float32; none of the blocks writes t
     pairs = (500 * 500) ** 2
     parts.append(
         f"""\
-*Not run* are blocks of more than 10^12 multiply-adds. The slides give 500 GB for the affinity of
-all pairs of 500 x 500 positions: {pairs / 1e10:.2f} x 10^10 numbers of 8 bytes are that much; in
-float32 it is {4 * pairs / 1e9:.0f} GB. LatentGNN trains with batch norm, so with all nodes at once.
+*Not run* is what takes many minutes. The slides give 500 GB for the affinity of all pairs of
+500 x 500 positions: {pairs / 1e10:.2f} x 10^10 numbers of 8 bytes are that much; in float32 it is
+{4 * pairs / 1e9:.0f} GB. LatentGNN trains with batch norm, so with all nodes at once. In training,
+which allocates much that is soon freed, memory varies by some tens of MB from run to run.
 """
     )
     return "\n".join(parts)
