@@ -80,6 +80,7 @@ BLOCKS = {
     "folded": lambda: LatentGNN(29, (2, 3), 2, mixing="residual", temperature="learned"),
     "unfolded": lambda: LatentGNN(17, (13, 7), 8, mixing="none", norm=None),
     "symmetric": lambda: LatentGNN(19, (7,), 2, mode="symmetric"),
+    "few of the scores": lambda: LatentGNN(19, (7, 5), 2, top_k=3, residual=False),
     "one latent node": lambda: LatentGNN(19, (1, 1), 19, norm=None),
     "gc": lambda: GlobalContext(37, ratio=1 / 4),
     "gc gate": lambda: GlobalContext(31, 1 / 7, fuse=("mul",)),
