@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from latentgraph import __version__
-from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.into_place import save
 from latentgraph.scannet.labels import label_set
 from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
 
@@ -45,8 +45,7 @@ def save_checkpoint(segmenter: Segmenter, path: str | Path) -> None:
         path: File to write.
     """
     weights = {f"{PREFIX}{name}": value for name, value in segmenter.state_dict().items()}
-    with into_place(path) as part:
-        torch.save({KEY: describe(segmenter), "state_dict": weights}, part)
+    save({KEY: describe(segmenter), "state_dict": weights}, path)
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 @contextmanager
@@ -19,3 +22,17 @@ def into_place(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def save(content: Any, path: str | os.PathLike[str]) -> None:
+    r"""Write what :func:`torch.load` reads, renamed into place when it is whole.
+
+    Raises:
+        OSError: If it cannot be written, for want of space for example.
+    """
+    with into_place(path) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # what torch makes of a disk that is full
+            reason = str(error).partition("\n")[0]
+            raise OSError(f"{path} cannot be written; is the disk full? ({reason})") from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.into_place import save
 from latentgraph.scannet.labels import SCANNET200, LabelSet
 from latentgraph.scannet.points import ScanError
 from latentgraph.scannet.reader import Scan
@@ -43,8 +43,7 @@ def fingerprint(files: dict[str, Path]) -> dict[str, list[int]]:
 
 def write(content: dict[str, Any], path: Path) -> None:
     r"""Write the file of a scene, which takes its place when it is whole."""
-    with into_place(path) as part:
-        torch.save(content, part)
+    save(content, path)
 
 
 def read(path: Path) -> dict[str, Any]:

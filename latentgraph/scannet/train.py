@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from latentgraph.scannet import checkpoint as checkpoints
 from latentgraph.scannet.data_module import SceneDataModule
-from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.into_place import save
 from latentgraph.scannet.lightning_module import SegmentationModule
 
 
@@ -144,8 +144,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        with into_place(path) as part:
-            torch.save(checkpoint, part)
+        save(checkpoint, path)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return checkpoints.read(path)

@@ -1,8 +1,10 @@
+import resource
 from pathlib import Path
 
 import pytest
+import torch
 
-from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.into_place import into_place, save
 
 
 def test_the_file_is_there_at_the_end(tmp_path: Path) -> None:
@@ -21,3 +23,14 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
         (part.write_text("half"), tmp_path.read_text())
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_003, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.pt cannot be written"):
+            save({"x": torch.zeros(4_001)}, tmp_path / "a.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
