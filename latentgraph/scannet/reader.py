@@ -100,6 +100,8 @@ def read_scan(path: str | Path) -> Scan:
         ImportError: If a package that is needed for this is not installed.
     """
     path = Path(path)
+    if path.name in ("", ".."):  # the working folder and the one above have a name as well
+        path = path.resolve()
     if path.name == f"{path.absolute().parent.name}{MESH}":
         path = path.absolute().parent
     if not path.is_dir():

@@ -41,6 +41,16 @@ def test_the_mesh_stands_for_its_folder(make_scan: MakeScan) -> None:
     np.testing.assert_array_equal(scan.instance, INSTANCE)
 
 
+def test_the_working_folder_is_a_scan(make_scan: MakeScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_scan()
+    (folder / "inside").mkdir()
+    for place, path in ((folder, "."), (folder / "inside", "..")):
+        monkeypatch.chdir(place)
+        scan = read_scan(path)
+        assert scan.name == "scene0000_00"
+        np.testing.assert_array_equal(scan.instance, INSTANCE)
+
+
 def test_a_test_scan(make_scan: MakeScan) -> None:
     scan = read_scan(make_scan("scene0707_00"))
     assert (scan.nyu40, scan.category, scan.instance, scan.alignment) == (None,) * 4
