@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -167,8 +168,16 @@ def _predict(source: str, checkpoint: str | None, out: str | None) -> int:
 def _complain(error: object, status: int) -> int:
     if isinstance(error, ModuleNotFoundError):
         error = f"{error.name} is not installed: pip install 'latentgraph[scannet]'"
-    print(f"latentgraph: error: {_one_line(error)}", file=sys.stderr)
+    print(f"latentgraph: error: {_one_line(_of_loader(error))}", file=sys.stderr)
     return status
+
+
+def _of_loader(error: object) -> object:
+    r"""What a process that loads scenes said, without the traceback that torch puts before it."""
+    text = str(error)
+    if not re.match(r"Caught \w+ in DataLoader worker", text):
+        return error
+    return re.split(r"^[\w.]+: ", text, flags=re.MULTILINE)[-1]
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
