@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml
 ifdef KEPT
 	@echo "Installing into the active environment $(ENV); its torch $(KEPT) stays."
 else
-	@echo "Installing into .venv: about 5 GB, a minute on a fast connection."
+	@echo "Installing into .venv: about 6.5 GB, a minute on a fast connection."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "Python 3.10 or newer is needed, $$($(PYTHON) --version) was found: make PYTHON=..."; false; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call debian,\
