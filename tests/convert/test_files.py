@@ -1,4 +1,4 @@
-import argparse
+import fractions
 import io
 import pickle
 import re
@@ -65,11 +65,11 @@ def test_module_in_front_of_some_keys_stays(tmp_path) -> None:
 
 def test_what_a_file_needs_is_named_and_may_be_allowed(tmp_path) -> None:
     path, saved = tmp_path / "weights.pth", weights()
-    torch.save({"state_dict": saved, "args": argparse.Namespace(lr=0.1)}, path)
-    with pytest.raises(ValueError, match=r"needs argparse\.Namespace") as caught:
+    torch.save({"state_dict": saved, "args": fractions.Fraction(1, 3)}, path)
+    with pytest.raises(ValueError, match=r"needs fractions\.Fraction") as caught:
         read_state_dict(path)
     advice = str(caught.value).partition("If you trust it: ")[2]
-    assert advice == "import argparse; torch.serialization.add_safe_globals([argparse.Namespace])"
+    assert advice == "import fractions; torch.serialization.add_safe_globals([fractions.Fraction])"
     allowed = torch.serialization.get_safe_globals()
     try:
         exec(advice, {"torch": torch})  # noqa: S102
