@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
@@ -35,7 +36,10 @@ def l2(x: Tensor, dim: int = -1) -> Tensor:
     Returns:
         Same shape, float32 or wider.
     """
-    result: Tensor = _UnitLength.apply(wide(x), dim)  # type: ignore[no-untyped-call]
+    x = wide(x)
+    if is_compiling():  # compilers write gradients as short themselves
+        return x * inverse_length(x, dim)
+    result: Tensor = _UnitLength.apply(x, dim)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -69,6 +73,8 @@ def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tenso
     r"""(B, d), the squared length of each column of (N, d) or (B, n, d) within each graph."""
     if batch is None:
         weight = weight if weight.dim() == 3 else weight.unsqueeze(0)
+        if is_compiling():
+            return (weight * weight).sum(1)
         result: Tensor = _SumSquares.apply(weight)  # type: ignore[no-untyped-call]
         return result
     return sum_nodes(weight * weight, batch)

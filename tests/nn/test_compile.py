@@ -66,6 +66,7 @@ def test_gradients_through_a_compiled_model_with_a_shared_ragged() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor imports it
 @pytest.mark.parametrize("name", BLOCKS)
 def test_inductor(name) -> None:
     made = block(name)
