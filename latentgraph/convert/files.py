@@ -51,16 +51,20 @@ def _torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no exception of its own for a foreign file
-        refused = re.search(r"GLOBAL ((\w+(?:\.\w+)*)\.\w+) was not", str(error))
+        refused = re.search(r"GLOBAL ((\w+(?:\.\w+)*)\.\w+) was not", str(error)) or re.search(
+            r"but got <class '((\w+(?:\.\w+)*)\.\w+)'>", str(error)
+        )
         if refused is None:
             raise ValueError(
                 f"expected a file of torch.save at {path}, got one that is corrupt, cut off or of "
                 f"another kind: {_reason(error)}"
             ) from error
         name, module = refused.groups()
+        # NumPy 2 moved its core: there an object no longer bears the name it has in older files.
+        allowed = f'({name}, "{name}")' if re.match(r"numpy\._?core\.", name) else name
         raise ValueError(
             f"expected a file of tensors at {path}, got one that needs {name}. If you trust it: "
-            f"import {module}; torch.serialization.add_safe_globals([{name}])"
+            f"import {module}; torch.serialization.add_safe_globals([{allowed}])"
         ) from error
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,28 @@ def test_what_a_file_needs_is_named_and_may_be_allowed(tmp_path) -> None:
     allowed = torch.serialization.get_safe_globals()
     try:
         exec(advice, {"torch": torch})  # noqa: S102
+        assert_same(read_state_dict(path), saved)
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
+
+
+@pytest.mark.parametrize("core", ["numpy._core", "numpy.core"])
+@pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")
+def test_numbers_of_numpy_are_allowed_step_by_step(core, tmp_path) -> None:
+    path, saved = tmp_path / "weights.pth", weights()
+    content = {"state_dict": saved, "meta": {"mAP": np.float64(0.375)}}
+    written = bytes_of(content, _use_new_zipfile_serialization=False)
+    name = f"c{np.float64(0).__reduce__()[0].__module__}\n".encode()
+    assert name in written
+    path.write_bytes(written.replace(name, f"c{core}.multiarray\n".encode()))
+    allowed = torch.serialization.get_safe_globals()
+    try:
+        for needed in (f"{core}.multiarray.scalar", "numpy.dtype", "numpy.dtypes.Float64DType"):
+            with pytest.raises(ValueError, match=f"needs {re.escape(needed)}\\. ") as caught:
+                read_state_dict(path)
+            advice = str(caught.value).partition("If you trust it: ")[2]
+            exec(advice, {"torch": torch})  # noqa: S102
         assert_same(read_state_dict(path), saved)
     finally:
         torch.serialization.clear_safe_globals()
