@@ -52,7 +52,8 @@ def draw_attention(
     rows = weight[list(queries)]
     low, high = min(0.0, float(rows.min())), float(rows.max())
     for query, ax in zip(queries, axes, strict=True):
-        shown = places.draw(ax, weight[query], num_senders, cmap="viridis", vmin=low, vmax=high)
+        options = {"cmap": "viridis", "vmin": low, "vmax": high}
+        shown = places.draw(ax, weight[query], num_senders, places.window, **options)
         places.mark(ax, query)
         ax.set_title(f"query {query}", fontsize=9)
     figure.colorbar(shown, ax=axes, shrink=0.8, label="weight of the sender")
@@ -93,7 +94,7 @@ def draw_latent_nodes(
     values[latent >= 0] = color.double()
     count = max(1, heard.numel())
     options = {"cmap": _distinct_colors(count), "vmin": -0.5, "vmax": count - 0.5}
-    shown = places.draw(axes[0], values, latent.numel(), **options)
+    shown = places.draw(axes[0], values, latent.numel(), (1, 1), **options)
     ticks = list(range(0, heard.numel(), 1 + count // 12))
     bar = figure.colorbar(shown, ax=axes, shrink=0.8, label="latent node", ticks=ticks)
     bar.ax.set_yticklabels([str(int(heard[tick])) for tick in ticks])
@@ -121,14 +122,16 @@ class _Places:
         self.window = pool.window if isinstance(pool, GridPool) else (1, 1)
         self.num_nodes = num_nodes
 
-    def draw(self, ax: Any, values: Tensor, num_values: int, **options: Any) -> Any:
-        r"""A value for each node, or for each place that a pool left."""
+    def draw(
+        self, ax: Any, values: Tensor, num_values: int, window: tuple[int, ...], **options: Any
+    ) -> Any:
+        r"""A value for each node, or for each place of a pool's ``window``."""
         if self.pos is not None:
             self._check(num_values, self.num_nodes)
             size = min(60.0, max(2.0, 6_000 / self.num_nodes))
             return ax.scatter(*self.pos.T.numpy(), c=values.numpy(), s=size, **options)
         assert self.spatial is not None
-        (height, width), (rows, columns) = self.spatial, self.window
+        (height, width), (rows, columns) = self.spatial, window
         kept = height // rows, width // columns
         self._check(num_values, kept[0] * kept[1])
         # In units of the map's own positions: a pooled one covers its window.

@@ -36,6 +36,13 @@ def test_attention_maps_are_the_rows_of_a(tmp_path) -> None:
     assert (tmp_path / "maps.png").stat().st_size > 1_000
 
 
+def test_latent_nodes_of_a_block_with_a_pool_are_drawn_on_the_whole_map() -> None:
+    ax, _ = draw_latent_nodes(of_maps(pool=2), graph=1).axes
+    shown = ax.images[0].get_array().filled(np.nan)
+    # Every visible node is its own latent node.
+    np.testing.assert_array_equal(shown.ravel(), np.arange(77))
+
+
 def test_pooled_maps_lie_over_the_positions_they_pool() -> None:
     call = of_maps(pool=2)
     image = torch.rand(3, 7, 11)
