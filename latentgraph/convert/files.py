@@ -3,6 +3,7 @@ r"""State dicts from files, without running what is in them."""
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _torch(path: Path) -> Any:
     try:
+        _require_intact(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no exception of its own for a foreign file
         refused = re.search(r"GLOBAL ((\w+(?:\.\w+)*)\.\w+) was not", str(error)) or re.search(
@@ -66,6 +68,18 @@ def _torch(path: Path) -> Any:
             f"expected a file of tensors at {path}, got one that needs {name}. If you trust it: "
             f"import {module}; torch.serialization.add_safe_globals([{allowed}])"
         ) from error
+
+
+def _require_intact(path: Path) -> None:
+    r"""Compare the checksums of a zip archive, as torch.load does not."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(
+            f"{damaged} is damaged by its checksum, or was saved without one (set_crc32_options)"
+        )
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

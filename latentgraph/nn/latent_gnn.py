@@ -166,7 +166,7 @@ class LatentGNN(nn.Module):
         fixed = isinstance(temperature, float | int) and temperature > 0
         if temperature != "learned" and not fixed:
             raise ValueError(f"expected temperature above 0 or 'learned', got {temperature!r}")
-        if top_k is not None and not 1 <= top_k <= max(latent_dims):
+        if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= max(latent_dims)):
             raise ValueError(
                 f"expected top_k from 1 to {max(latent_dims)}, the most latent_dims, got {top_k}"
             )

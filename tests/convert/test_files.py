@@ -117,7 +117,15 @@ def test_code_in_a_file_is_not_run(save, tmp_path) -> None:
     assert trace.exists()
 
 
+def overwritten(content: bytes, value: Tensor) -> bytes:
+    r"""The file with other bytes where a tensor lies."""
+    before = value.numpy().tobytes()
+    assert content.count(before) == 1
+    return content.replace(before, b"\xff" * len(before))
+
+
 CORRUPT = {
+    "overwritten": overwritten(bytes_of(WEIGHTS := weights()), WEIGHTS["conv.weight"]),
     "empty": b"",
     "text": b"hello\nworld\n",
     "page": b"<html><body>404</body></html>",

@@ -110,7 +110,7 @@ def test_all_scores_are_the_dense_block(mode) -> None:
     assert torch.equal(made(*sample), sparse(*sample))
 
 
-@pytest.mark.parametrize("top_k", [0, -1, 6])
+@pytest.mark.parametrize("top_k", [0, -1, 6, 1.5, True])
 def test_an_impossible_top_k_is_refused(top_k) -> None:
     with pytest.raises(ValueError, match=f"top_k from 1 to 5, the most latent_dims, got {top_k}"):
         LatentGNN(CHANNELS, latent_dims=THREE, top_k=top_k)
