@@ -14,6 +14,7 @@ from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.truth import NUM_NYU40, TABLE_NAME, read_label_table, read_truth
 
 MESH = "_vh_clean_2.ply"
+COARSEST = 1e-3  # meters between neighboring float32 numbers
 FILES = {
     "mesh": MESH,
     "labels": "_vh_clean_2.labels.ply",
@@ -127,6 +128,11 @@ def _read_file(path: Path) -> Scan:
 
 def _scan(name: str, points: Points) -> Scan:
     remarks = []
+    step = float(np.spacing(np.abs(points.pos).max(initial=0)))
+    if step > COARSEST:
+        remarks.append(
+            f"coordinates so far from zero that they are rounded to {step:g} m: move them to zero"
+        )
     color, normal = points.color, points.normal
     if color is None:
         remarks.append("no colors: gray is taken")

@@ -21,7 +21,7 @@ def block_size_for(device_type: str) -> int:
     """
     if device_type != "cpu":
         return 65_536
-    return 2_048 if torch.get_num_threads() == 1 else 8_192
+    return 2_048 if torch.get_num_threads() == 1 else 4_096
 
 
 class Block(NamedTuple):

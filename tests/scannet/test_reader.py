@@ -111,6 +111,15 @@ def test_points_without_faces_and_colors(make_scan: MakeScan) -> None:
     ]
 
 
+def test_coordinates_too_far_from_zero_are_remarked_on(tmp_path: Path) -> None:
+    pos, color, faces = grid()
+    path = tmp_path / "kitchen.ply"
+    for offset, said in ((4096, False), (20_000, True)):
+        path.write_bytes(mesh_bytes(pos + np.float32(offset), color, faces))
+        remarks = read_scan(path).remarks
+        assert any("rounded to 0.00195312 m: move them to zero" in r for r in remarks) == said
+
+
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     pos, color, faces = grid()
     path = tmp_path / "kitchen.ply"
