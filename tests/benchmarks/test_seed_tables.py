@@ -204,6 +204,15 @@ def test_tables_have_a_line_for_each_row() -> None:
     assert "| R50 | 7 | 1.000 |" in unstated
 
 
+def test_accuracies_stand_beside_rows_that_exist() -> None:
+    for title, theirs in report.THEIR_AP.items():
+        assert set(theirs) <= {row.name for row in TABLES[title]}
+    title = "COCO, Mask R-CNN on ResNet-50"
+    text = report.table(title, [(row, 7, 10**9) for row in TABLES[title]])
+    assert "| baseline | 44.4 | 7 | 279.4 | 1.000 | 37.2, 33.8 |" in text
+    assert "| + NL, 1 block | 46.5 | 7 | 288.7 | 1.000 |  |" in text
+
+
 def test_latent_gnn_is_the_published_one() -> None:
     block = latent_gnn(50)(64).block
     assert isinstance(block, LatentGNN)
