@@ -11,8 +11,8 @@ from benchmarks.seed_tables.rows import Row
 # Millions of parameters and "FLOPs" that the slides print for a block on 1024 x 50 x 84.
 PRINTED_BLOCKS = {"NL": ("2.1", "9.3 G"), "SNL": ("1.0", "5.0 M"), "GC": ("0.1", "4.0 M")}
 
-# AP of boxes and of masks on COCO val2017, theirs: README of github.com/xvjiarui/GCNet, schedule 1x,
-# synchronized batch norm. It has no rows for single blocks.
+# AP of boxes and of masks on COCO val2017, theirs: README of github.com/xvjiarui/GCNet, schedule
+# 1x, synchronized batch norm. It has no rows for single blocks.
 THEIR_AP = {
     "COCO, Mask R-CNN on ResNet-50": {
         "baseline": "37.2, 33.8",
