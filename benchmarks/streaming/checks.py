@@ -154,9 +154,8 @@ def _any_size(results: Results) -> Iterator[Check]:
     wanted = [(plan.WHOLE_PROCESS, "process", 2.0), (plan.FILE, "anonymous", 1.0)]
     for run, fact, bar in wanted:
         used = results.fact(run, fact)
-        name = (
-            f"{run.name}: {'all' if fact == 'process' else 'anonymous'} memory of the process, GB"
-        )
+        what = "all memory" if fact == "process" else "anonymous memory"
+        name = f"{', '.join(run)}: {what} of the process, GB"
         yield Check(name, None if used is None else used / 1e9, bar, at_least=False)
 
 
