@@ -89,12 +89,15 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", _check, "say what is missing, scene by scene")
     check.add_argument("root", help="folder of the release, with scans/ in it")
+    check.add_argument("--workers", type=int, default=0, help="processes beside this one (0)")
 
     prepare = command("prepare", _prepare, "read every scene once into a file that loads fast")
     prepare.add_argument("root", help="folder of the release; only read from, if --out is given")
     prepare.add_argument("--out", help="folder to write to (ROOT/prepared)")
     prepare.add_argument("--split", choices=("train", "val", "test"), help="only this split (all)")
     prepare.add_argument("--workers", type=int, default=0, help="processes beside this one (0)")
+    strict = "leave out a scan with a category or a label id that is no class"
+    prepare.add_argument("--strict", action="store_true", help=strict)
 
     commands.add_parser("train", help="train a network", add_help=False)
 
@@ -122,18 +125,18 @@ def _rooms(root: str, kind: str, train: int, val: int, test: int, seed: int) -> 
     return 0
 
 
-def _check(root: str) -> int:
+def _check(root: str, workers: int) -> int:
     from latentgraph.scannet.check import check
 
-    report = check(root)
+    report = check(root, workers)
     print(report)
-    return 0 if report.ok else 1
+    return 0 if report.clean else 1
 
 
-def _prepare(root: str, out: str | None, split: str | None, workers: int) -> int:
+def _prepare(root: str, out: str | None, split: str | None, workers: int, strict: bool) -> int:
     from latentgraph.scannet.prepare import prepare
 
-    report = prepare(root, out, split=split, workers=workers)
+    report = prepare(root, out, split=split, workers=workers, strict=strict)
     print(report)
     return 0 if report.ok else 1
 

@@ -59,11 +59,11 @@ def read_points(path: str | Path) -> Points:
     path = Path(path)
     if not path.is_file():
         raise ScanError(f"{path}: no such file")
-    kind = path.suffix.lower()
+    kind = Path(f"_{path.name}").suffix.lower()  # of a file named ".ply" as well
     if kind == ".ply":
         points = _read_ply(path)
     elif kind in _CLOUDS + _MESHES:
-        points = _read_open3d(path)
+        points = _read_open3d(path, kind)
     else:
         known = ", ".join((".ply", *_CLOUDS, *_MESHES))
         raise ScanError(f"{path}: expected a file of type {known}, got {kind or 'none'}")
@@ -139,10 +139,10 @@ def _elements(plyfile: Any, path: Path) -> Any:
             return plyfile.PlyData.read(path)  # row by row
 
 
-def _read_open3d(path: Path) -> Points:
-    o3d = need("open3d", f"to read {path.suffix} files", "scannet")
+def _read_open3d(path: Path, kind: str) -> Points:
+    o3d = need("open3d", f"to read {kind} files", "scannet")
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        if path.suffix.lower() in _CLOUDS:
+        if kind in _CLOUDS:
             cloud = o3d.io.read_point_cloud(str(path))
             pos, color, normal = cloud.points, cloud.colors, cloud.normals
             faces = None

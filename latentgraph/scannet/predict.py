@@ -69,7 +69,8 @@ def predict(
                 "its labels on real scans will be wrong."
             )
             warnings.warn(warning, stacklevel=2)
-    for remark in scan.remarks:
+    remarks = [*(f"{what}: left unannotated" for what in scan.unknown), *scan.remarks]
+    for remark in remarks:
         warnings.warn(f"{scan.name}: {remark}", stacklevel=2)
     if "y" in data and bool((data.y >= 0).any()):
         score = Score(confusion_matrix(predicted, data.y, labels.num_classes), labels)
@@ -93,7 +94,7 @@ def predict(
         predicted.numpy(),
         data.y.numpy() if "y" in data else None,
         labels,
-        [*notes, *scan.remarks],
+        [*notes, *remarks],
         warning,
     )
     return page

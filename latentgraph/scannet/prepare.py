@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from latentgraph.scannet.reader import Scan, find_scans, read_scan, scan_files
 from latentgraph.scannet.report import Report
 from latentgraph.scannet.splits import spaces, split_of
 
+_Findings = tuple[list[str], list[str]]
+Examine = Callable[[Path], _Findings]
+r"""From the folder of a scan to what is no class in it, and other remarks."""
+
 
 def prepare(
     root: str | Path,
@@ -26,12 +30,13 @@ def prepare(
     split: str | None = None,
     workers: int = 0,
     progress: bool = True,
+    strict: bool = False,
 ) -> Report:
     r"""Prepare every scan under :obj:`root` whose prepared file is not there or out of date.
 
     A file takes its place only when it is whole. A scan that cannot be used is left out, and the
     report says why. Ids and categories that are no class are left unannotated, and the report says
-    so, since the release has some.
+    so, since the release has some; under :obj:`strict` their scan is left out.
 
     Args:
         root: Folder of the release, with ``scans/``, ``scans_test/`` or both. Nothing is written
@@ -41,12 +46,16 @@ def prepare(
         workers: Processes that prepare, 0 for this one. A script that asks for more must call
             this below ``if __name__ == "__main__":``.
         progress: Whether to show a progress bar, on a terminal.
+        strict: Whether to leave out scans with a category or a label id that is no class. What
+            was prepared of them before stays.
 
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
+        ValueError: For an unknown split or a negative number of workers.
         OSError: If :obj:`out` cannot be written to.
         ImportError: If a package that reading needs is not installed.
     """
+    _check_workers(workers)
     folder = prepared_folder(root, out)
     scans = find_scans(root)
     if split is not None:
@@ -59,13 +68,16 @@ def prepare(
         content = _up_to_date(scan, folder)
         if content is None:
             to_do.append(scan)
+        elif strict and content["unknown"]:
+            report.left_out[scan.name] = "; ".join(content["unknown"])
         else:
-            report.remarks[scan.name] = content["remarks"]
+            report.add(scan.name, content["unknown"], content["remarks"])
     if to_do:
-        folder.mkdir(parents=True, exist_ok=True)
+        examine = partial(_prepare_scan, folder=folder, strict=strict)
         with _alone(folder):
-            made = survey(to_do, partial(_prepare_scan, folder=folder), workers, progress)
+            made = survey(to_do, examine, workers, progress)
         report.remarks |= made.remarks
+        report.unknown |= made.unknown
         report.left_out |= made.left_out
     return report
 
@@ -77,7 +89,7 @@ def prepared_folder(root: str | Path, out: str | Path | None = None) -> Path:
 
 def survey(
     scans: list[Path],
-    examine: Callable[[Path], list[str]],
+    examine: Examine,
     workers: int = 0,
     progress: bool = True,
 ) -> Report:
@@ -85,19 +97,24 @@ def survey(
 
     Args:
         scans: Folders of the scans.
-        examine: Returns its remarks on a scan; raises a :class:`ScanError` if it cannot be used.
+        examine: Returns what is no class in a scan, and its remarks; raises a :class:`ScanError`
+            if the scan cannot be used.
         workers: Processes to run it in, 0 for this one.
         progress: Whether to show a progress bar, on a terminal.
+
+    Raises:
+        ValueError: For a negative number of workers.
     """
+    _check_workers(workers)
     report = Report()
     outcomes = _outcomes(scans, examine, workers)
-    for name, remarks, reason in tqdm(
+    for name, outcome in tqdm(
         outcomes, total=len(scans), unit="scan", disable=None if progress else True
     ):
-        if reason is None:
-            report.remarks[name] = remarks
+        if isinstance(outcome, str):
+            report.left_out[name] = outcome
         else:
-            report.left_out[name] = reason
+            report.add(name, *outcome)
     return report
 
 
@@ -120,9 +137,14 @@ def usable_scan(folder: Path) -> Scan:
     return scan
 
 
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
+
+
 def _outcomes(
-    scans: list[Path], examine: Callable[[Path], list[str]], workers: int
-) -> Iterator[tuple[str, list[str], str | None]]:
+    scans: list[Path], examine: Examine, workers: int
+) -> Iterator[tuple[str, _Findings | str]]:
     outcome = partial(_outcome, examine)
     if workers == 0:
         yield from map(outcome, scans)
@@ -134,21 +156,23 @@ def _outcomes(
             yield future.result()
 
 
-def _outcome(examine: Callable[[Path], list[str]], scan: Path) -> tuple[str, list[str], str | None]:
+def _outcome(examine: Examine, scan: Path) -> tuple[str, _Findings | str]:
     try:
-        return scan.name, examine(scan), None
+        return scan.name, examine(scan)
     except ScanError as error:
-        return scan.name, [], str(error)
+        return scan.name, str(error)
 
 
-def _prepare_scan(scan: Path, folder: Path) -> list[str]:
+def _prepare_scan(scan: Path, folder: Path, strict: bool) -> _Findings:
     content = _up_to_date(scan, folder)  # another process may have been here meanwhile
     if content is None:
         source = prepared.fingerprint(scan_files(scan))
-        content = prepared.pack(usable_scan(scan), source)
+        usable = usable_scan(scan)
+        if strict and usable.unknown:
+            raise ScanError("; ".join(usable.unknown))
+        content = prepared.pack(usable, source)
         prepared.write(content, folder / f"{scan.name}.pt")
-    remarks: list[str] = content["remarks"]
-    return remarks
+    return content["unknown"], content["remarks"]
 
 
 def _up_to_date(scan: Path, folder: Path) -> dict[str, Any] | None:
@@ -173,15 +197,40 @@ def _is_of(name: str, split: str) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    r"""Let one process at a time prepare into a folder, where the system has file locks."""
+    r"""Let one process at a time prepare into a folder, where the system has file locks.
+
+    A folder that was made for this goes again if nothing came to lie in it.
+    """
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(folder / ".lock"):
+            yield
+    finally:
+        if new:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
         yield
         return
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # whoever came first has removed the folder since
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.is_file() and os.path.samestat(os.fstat(lock), path.stat()):
+            break
+        os.close(lock)  # whoever had it has removed the file, and its name may be another's by now
+    try:
         yield
     finally:
+        path.unlink()
         os.close(lock)

@@ -13,7 +13,7 @@ from latentgraph.scannet.labels import SCANNET200, LabelSet
 from latentgraph.scannet.points import ScanError
 from latentgraph.scannet.reader import Scan
 
-FORMAT = 1
+FORMAT = 2
 _ARRAYS = ("pos", "color", "normal", "nyu40", "category", "instance", "room", "alignment")
 
 
@@ -30,6 +30,7 @@ def pack(scan: Scan, source: dict[str, list[int]] | None = None) -> dict[str, An
     return content | {
         "format": FORMAT,
         "name": scan.name,
+        "unknown": scan.unknown,
         "remarks": scan.remarks,
         "source": source or {},
     }

@@ -41,7 +41,8 @@ class Scan:
         instance: Object of the vertex, (V,) int32, -1 where there is none, or None.
         room: Room of the vertex, (V,) int64, or None; generated scenes have it.
         alignment: Turns and moves the scan to the axes of its room, (4, 4) float64, or None.
-        remarks: What was odd and how it was dealt with, a line each.
+        unknown: Categories and label ids that are no class, left unannotated, a line each.
+        remarks: What else was odd and how it was dealt with, a line each.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Scan:
     instance: NDArray[np.int32] | None = None
     room: NDArray[np.int64] | None = None
     alignment: NDArray[np.float64] | None = None
+    unknown: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
 def find_scans(root: str | Path) -> list[Path]:
-    r"""The folders in ``scans/`` and ``scans_test/`` under :obj:`root`, ordered by name.
+    r"""The folders in ``scans/`` and ``scans_test/`` under :obj:`root`, by name, no hidden ones.
 
     Raises:
         FileNotFoundError: If :obj:`root` has neither.
@@ -70,6 +72,8 @@ def find_scans(root: str | Path) -> list[Path]:
     scans: dict[str, Path] = {}
     for parent in filter(Path.is_dir, parents):
         for scan in filter(Path.is_dir, parent.iterdir()):
+            if scan.name.startswith("."):  # of a file manager or a notebook
+                continue
             if scan.name in scans:
                 raise ScanError(f"{scan.name} is in scans/ and in scans_test/ under {root}")
             scans[scan.name] = scan
@@ -87,8 +91,8 @@ def read_scan(path: str | Path) -> Scan:
     r"""Read a scan of the release or of one's own.
 
     The truth is that of segments, aggregation and label table; ``labels.ply`` where one of them is
-    not there. Ids and categories that are no class are left unannotated and remarked on. Normals
-    are the file's own, else those of the faces, else estimated.
+    not there. Ids and categories that are no class are left unannotated and named. Normals are the
+    file's own, else those of the faces, else estimated.
 
     Args:
         path: Folder of a scan, ``<root>/scans/<scene>``, or any file that
@@ -122,7 +126,7 @@ def _read_file(path: Path) -> Scan:
     points = read_points(path)
     scan = _scan(path.stem, points)
     if points.label is not None:
-        scan.nyu40 = _nyu40(points.label, path.name, scan.remarks)
+        scan.nyu40 = _nyu40(points.label, path.name, scan.unknown)
     return scan
 
 
@@ -151,6 +155,7 @@ def _add_truth(scan: Scan, files: dict[str, Path]) -> None:
         table = read_label_table(files["table"])
         truth = read_truth(files["segs"], files["aggregation"], table, len(scan.pos))
         scan.nyu40, scan.category, scan.instance = truth.nyu40, truth.category, truth.instance
+        scan.unknown += truth.unknown
         scan.remarks += truth.remarks
     if "labels" not in files:
         return
@@ -163,7 +168,7 @@ def _add_truth(scan: Scan, files: dict[str, Path]) -> None:
             f"{path}: expected {len(scan.pos)} vertices, as many as the mesh has, got {len(label)};"
             " is one of them of the high-resolution mesh _vh_clean?"
         )
-    shown = _nyu40(label, "labels.ply", scan.remarks)
+    shown = _nyu40(label, "labels.ply", scan.unknown)
     if scan.nyu40 is None:
         scan.remarks.append(f"labels are those of labels.ply, for want of {' and '.join(lacking)}")
         scan.nyu40 = shown
@@ -174,12 +179,10 @@ def _add_truth(scan: Scan, files: dict[str, Path]) -> None:
         )
 
 
-def _nyu40(label: NDArray[np.int64], source: str, remarks: list[str]) -> NDArray[np.int16]:
+def _nyu40(label: NDArray[np.int64], source: str, unknown: list[str]) -> NDArray[np.int16]:
     foreign = (label < 0) | (label > NUM_NYU40)
     for value, count in zip(*np.unique(label[foreign], return_counts=True), strict=True):
-        remarks.append(
-            f"id {value} on {count} vertices of {source} is no NYU40 class: left unannotated"
-        )
+        unknown.append(f"id {value} on {count} vertices of {source} is no NYU40 class")
     return np.where(foreign, 0, label).astype(np.int16)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ class Truth:
         nyu40: NYU40 id, (V,) int16, 0 where unannotated.
         category: Raw id of the label table, (V,) int16, 0 where unannotated.
         instance: ``objectId`` of the object, (V,) int32, -1 where there is none.
-        remarks: What had to be left unannotated and why, a line each.
+        unknown: Categories that the label table does not know, left unannotated, a line each.
+        remarks: What else was odd, a line each.
     """
 
     nyu40: NDArray[np.int16]
     category: NDArray[np.int16]
     instance: NDArray[np.int32]
+    unknown: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -68,8 +71,8 @@ def read_truth(
 ) -> Truth:
     r"""Labels and objects of the vertices of one mesh.
 
-    Categories that are not in the table, and segments that are not in the mesh, are remarked on;
-    where objects share a segment the last one has it.
+    Categories that are not in the table, and segments that are not in the mesh, are named; where
+    objects share a segment the last one has it.
 
     Args:
         segs: ``<scene>_vh_clean_2.0.010000.segs.json``.
@@ -86,7 +89,7 @@ def read_truth(
     category = np.zeros(len(ids), dtype=np.int16)
     instance = np.full(len(ids), -1, dtype=np.int32)
 
-    unknown: dict[str, int] = {}
+    not_in_table: Counter[str] = Counter()
     named = missing = shared = 0
     for name, object_id, wanted in _read_objects(Path(aggregation)):
         place = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
@@ -95,23 +98,27 @@ def read_truth(
         missing += len(wanted) - len(place)
         shared += int((instance[place] >= 0).sum())
         if name not in table:
-            unknown[name] = unknown.get(name, 0) + 1
+            not_in_table[name] += 1
         nyu40[place], category[place] = table.get(name, (0, 0))
         instance[place] = object_id
     if named and named == missing:
         raise ScanError(f"{aggregation}: none of its segments is in {Path(segs).name}")
 
-    remarks = [
-        f"category {name!r} of {count} object{'s' * (count > 1)} is not in the label table: "
-        "left unannotated"
-        for name, count in sorted(unknown.items())
+    unknown = [
+        f"category {name!r} of {count} object{'s' * (count > 1)} is not in the label table"
+        for name, count in sorted(not_in_table.items())
     ]
+    remarks = []
     if missing:
         remarks.append(f"{missing} of {named} segments of the aggregation are not in the mesh")
     if shared:
         remarks.append(f"segments of more than one object: {shared}; the last object has them")
     return Truth(
-        nyu40[segment_of_vertex], category[segment_of_vertex], instance[segment_of_vertex], remarks
+        nyu40[segment_of_vertex],
+        category[segment_of_vertex],
+        instance[segment_of_vertex],
+        unknown,
+        remarks,
     )
 
 

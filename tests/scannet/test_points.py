@@ -57,6 +57,10 @@ def test_points_without_anything_else(tmp_path: Path) -> None:
     assert (points.color, points.normal, points.faces, points.label) == (None,) * 4
 
 
+def test_a_name_that_is_nothing_but_its_type(tmp_path: Path) -> None:
+    assert len(read_points(_write(tmp_path, mesh_bytes(grid()[0]), ".ply"))) == VERTICES
+
+
 def test_text_with_polygons_normals_and_fractions_as_colors(tmp_path: Path) -> None:
     points = read_points(_write(tmp_path, TEXT.encode()))
     np.testing.assert_array_equal(points.faces, [[0, 1, 2], [0, 2, 3], [0, 1, 4]])

@@ -1,8 +1,10 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from raw_scans import MakeScan, grid, mesh_bytes
 
+from latentgraph.cli import main
 from latentgraph.scannet import prepare as module
 from latentgraph.scannet import prepared
 from latentgraph.scannet.prepare import prepare
@@ -33,7 +36,7 @@ def test_every_scan_becomes_a_file(make_scan: MakeScan, tmp_path: Path) -> None:
     report = prepare(tmp_path, tmp_path / "out", progress=False)
     assert report.ok
     assert report.remarks == {"scene0000_00": [], "scene0011_01": [], "scene0707_00": []}
-    expected = [".lock", "scene0000_00.pt", "scene0011_01.pt", "scene0707_00.pt"]
+    expected = ["scene0000_00.pt", "scene0011_01.pt", "scene0707_00.pt"]
     assert _files(tmp_path / "out") == expected
     assert "nyu40" in prepared.read(tmp_path / "out" / "scene0000_00.pt")
     assert "nyu40" not in prepared.read(tmp_path / "out" / "scene0707_00.pt")
@@ -52,7 +55,7 @@ def test_without_out_and_of_one_split(make_scan: MakeScan, tmp_path: Path) -> No
     make_scan("scene0000_00")
     make_scan("scene0011_00")
     assert list(prepare(tmp_path, split="val", progress=False).remarks) == ["scene0011_00"]
-    assert _files(tmp_path / "prepared") == [".lock", "scene0011_00.pt"]
+    assert _files(tmp_path / "prepared") == ["scene0011_00.pt"]
 
 
 def test_it_goes_on_where_it_stopped(
@@ -73,7 +76,7 @@ def test_it_goes_on_where_it_stopped(
     monkeypatch.setattr(module, "read_scan", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path, progress=False)
-    assert _files(tmp_path / "prepared") == [".lock", "scene0000_00.pt"]
+    assert _files(tmp_path / "prepared") == ["scene0000_00.pt"]
     assert list(prepare(tmp_path, progress=False).remarks) == names
     assert read == [names[0], names[1], names[1], names[2]]
     prepare(tmp_path, progress=False)
@@ -131,7 +134,7 @@ def test_a_scan_that_cannot_be_used_is_left_out(
     assert list(report.left_out) == ["scene0001_00"]
     assert reason in report.left_out["scene0001_00"]
     assert "\n" not in report.left_out["scene0001_00"]
-    assert _files(tmp_path / "prepared") == [".lock", "scene0000_00.pt", "scene0002_00.pt"]
+    assert _files(tmp_path / "prepared") == ["scene0000_00.pt", "scene0002_00.pt"]
 
 
 def test_names_that_are_no_scan_are_left_out(make_scan: MakeScan, tmp_path: Path) -> None:
@@ -153,6 +156,66 @@ def test_dirt_of_the_release_leaves_no_scan_out(make_scan: MakeScan, tmp_path: P
     assert "category 'double \"door' of 1 object is not in the label table" in said
     assert "id 50 on 7 vertices of labels.ply is no NYU40 class" in said
     assert "labels.ply differs from the aggregation on" in said
+
+
+def test_strict_leaves_out_scans_with_labels_that_are_no_class(
+    make_scan: MakeScan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pos, color, faces = grid()
+    make_scan("scene0000_00")
+    make_scan("scene0001_00", labels=mesh_bytes(pos, color, faces, np.full(len(pos), 50)))
+    groups = [{"label": "soufa", "objectId": 0, "segments": [10]}]
+    make_scan("scene0002_00", aggregation=json.dumps({"segGroups": groups}))
+    out = tmp_path / "out"
+    command = ["prepare", str(tmp_path), "--out", str(out)]
+    assert main([*command, "--strict"]) == 1
+    left_out = {
+        "scene0001_00": "id 50 on 35 vertices of labels.ply is no NYU40 class",
+        "scene0002_00": "category 'soufa' of 1 object is not in the label table",
+    }
+    lines = [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+    assert [line for line in capsys.readouterr().out.splitlines() if "left out: " in line] == lines
+    assert _files(out) == ["scene0000_00.pt"]
+
+    # Without it the same are prepared and named; with it again, they are left out as before.
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("no class: ")] == [
+        f"no class: {name}: {reason}" for name, reason in left_out.items()
+    ]
+    assert len(_files(out)) == 3
+    again = prepare(tmp_path, out, progress=False)
+    assert again.unknown == {name: [reason] for name, reason in left_out.items()}
+    assert prepare(tmp_path, out, progress=False, strict=True).left_out == left_out
+    assert len(_files(out)) == 3
+
+
+def test_hidden_folders_are_no_scans(make_scan: MakeScan, tmp_path: Path) -> None:
+    make_scan()
+    (tmp_path / "scans" / ".ipynb_checkpoints").mkdir()
+    report = prepare(tmp_path, progress=False)
+    assert report.ok
+    assert list(report.remarks) == ["scene0000_00"]
+
+
+def test_where_no_scan_can_be_used_nothing_is_left_behind(
+    make_scan: MakeScan, tmp_path: Path
+) -> None:
+    make_scan(mesh=None)
+    assert not prepare(tmp_path, progress=False).ok
+    assert not (tmp_path / "prepared").exists()
+    (tmp_path / "mine").mkdir()
+    assert not prepare(tmp_path, tmp_path / "mine", progress=False).ok
+    assert _files(tmp_path / "mine") == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_negative_number_of_processes(make_scan: MakeScan, tmp_path: Path, times: int) -> None:
+    make_scan()
+    if times == 2:
+        prepare(tmp_path, progress=False)
+    with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
+        prepare(tmp_path, workers=-1, progress=False)
 
 
 def test_nothing_to_prepare(make_scan: MakeScan, tmp_path: Path) -> None:
@@ -191,6 +254,22 @@ def test_several_processes_make_the_same_files(make_scan: MakeScan, tmp_path: Pa
             torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key]
             for key in a
         )
+
+
+def test_one_at_a_time_prepares_into_a_folder(tmp_path: Path) -> None:
+    folder, inside = tmp_path / "out", []
+
+    def enter(number: int) -> int:
+        with module._alone(folder):
+            inside.append(number)
+            time.sleep(0.001)
+            assert inside == [number]
+            inside.clear()
+        return number
+
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(enter, range(53))) == list(range(53))
+    assert not (folder / ".lock").exists()
 
 
 ENDLESS = """

@@ -79,9 +79,9 @@ def test_the_aggregation_counts_and_differences_are_named(make_scan: MakeScan) -
     shown[34] = 149
     scan = read_scan(make_scan(labels=mesh_bytes(pos, color, faces, shown)))
     np.testing.assert_array_equal(scan.nyu40, NYU40)
+    assert scan.unknown == ["id 149 on 1 vertices of labels.ply is no NYU40 class"]
     assert scan.remarks == [
-        "id 149 on 1 vertices of labels.ply is no NYU40 class: left unannotated",
-        "labels.ply differs from the aggregation on 3 of 35 vertices: the aggregation counts",
+        "labels.ply differs from the aggregation on 3 of 35 vertices: the aggregation counts"
     ]
 
 
@@ -92,10 +92,10 @@ def test_ids_that_are_no_class_stay_unannotated(make_scan: MakeScan) -> None:
     scan = read_scan(make_scan(aggregation=None, labels=mesh_bytes(pos, color, faces, shown)))
     assert scan.nyu40 is not None
     np.testing.assert_array_equal(scan.nyu40[:6], [0, 0, 0, 40, 0, 1])
-    assert [remark.partition(" is no")[0] for remark in scan.remarks[:3]] == [
-        "id 41 on 1 vertices of labels.ply",
-        "id 50 on 2 vertices of labels.ply",
-        "id 149 on 1 vertices of labels.ply",
+    assert scan.unknown == [
+        "id 41 on 1 vertices of labels.ply is no NYU40 class",
+        "id 50 on 2 vertices of labels.ply is no NYU40 class",
+        "id 149 on 1 vertices of labels.ply is no NYU40 class",
     ]
 
 
@@ -127,13 +127,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     scan = read_scan(path)
     assert scan.name == "kitchen"
     assert scan.nyu40 is None
-    assert scan.remarks == []
+    assert scan.unknown == scan.remarks == []
     path.write_bytes(mesh_bytes(pos, color, faces, np.full(VERTICES, 50)))
     scan = read_scan(path)
     np.testing.assert_array_equal(scan.nyu40, np.zeros(VERTICES))
-    assert scan.remarks == [
-        "id 50 on 35 vertices of kitchen.ply is no NYU40 class: left unannotated"
-    ]
+    assert scan.unknown == ["id 50 on 35 vertices of kitchen.ply is no NYU40 class"]
 
 
 def test_rooms_of_generated_scenes(make_scan: MakeScan) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from latentgraph.scannet.splits import SPLITS, spaces, split_of
+from latentgraph.scannet.splits import SPLITS, scans_of, spaces, split_of
 
 
 def test_official_sizes_and_no_overlap() -> None:
@@ -12,6 +12,19 @@ def test_official_sizes_and_no_overlap() -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_split_of_a_scene_is_that_of_its_space(split: str) -> None:
     assert all(split_of(f"scene{space:04d}_03") == split for space in spaces(split))
+
+
+def test_scans_of_the_release() -> None:
+    scans = {split: scans_of(split) for split in SPLITS}
+    assert {split: len(names) for split, names in scans.items()} == {
+        "train": 1201,
+        "val": 312,
+        "test": 100,
+    }
+    for split, names in scans.items():
+        assert names == sorted(set(names))
+        assert {split_of(name) for name in names} == {split}
+        assert {int(name[5:9]) for name in names} == set(spaces(split))
 
 
 def test_well_known_scenes() -> None:

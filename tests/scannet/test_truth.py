@@ -30,7 +30,7 @@ def test_labels_of_vertices_by_hand(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.nyu40, [39, 39, 1, 39, 1, 1, 0])
     np.testing.assert_array_equal(truth.category, [204, 204, 1, 204, 1, 1, 0])
     np.testing.assert_array_equal(truth.instance, [0, 0, 3, 0, 3, 3, -1])
-    assert truth.remarks == []
+    assert truth.unknown == truth.remarks == []
 
 
 def test_no_objects(tmp_path: Path) -> None:
@@ -44,9 +44,8 @@ def test_unknown_categories_stay_unannotated_and_are_named(tmp_path: Path) -> No
     truth = read_truth(*_files(tmp_path, SEGMENTS, groups), KNOWN, 7)
     np.testing.assert_array_equal(truth.nyu40, [5, 5, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(truth.instance, [1, 1, 3, 4, 3, 3, -1])
-    assert truth.remarks == [
-        "category 'sofa' of 2 objects is not in the label table: left unannotated"
-    ]
+    assert truth.unknown == ["category 'sofa' of 2 objects is not in the label table"]
+    assert truth.remarks == []
 
 
 def test_segments_of_no_vertex_and_of_two_objects_are_named(tmp_path: Path) -> None:

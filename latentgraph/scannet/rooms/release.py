@@ -103,7 +103,7 @@ def _claim(root: Path, settings: dict[str, Any], names: list[str]) -> None:
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} should be a folder, and is a file")
     there = rooms_settings(root)
-    scans = sorted(scan.name for scan in root.glob("scans*/*"))
+    scans = sorted(scan.name for scan in root.glob("scans*/[!.]*"))
     if there is None and scans:
         raise ValueError(f"{root} holds scans that were not generated here; choose another folder")
     if there is not None and there != settings:
