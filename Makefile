@@ -34,11 +34,11 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	&& $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1); \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
-.PHONY: help env demo test test-slow lint docs examples dist \
+.PHONY: help env demo test test-slow test-nightly lint docs examples dist \
 	compare bench tables scatter clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## install everything once, and again when pyproject.toml changes
 
@@ -74,10 +74,14 @@ test-slow: $(STAMP) ## the tests that take minutes; torch.compile needs a C++ co
 	@command -v g++ >/dev/null || $(call debian,g++ python3-dev)
 	$(PY) -m pytest -m slow $(ARGS)
 
-lint: $(STAMP) ## style, formatting, types, and who imports whom
+test-nightly: $(STAMP) ## 100,000 cases of the property-based tests, other ones each night
+	$(PY) -m pytest -m hypothesis --hypothesis-profile nightly --hypothesis-show-statistics $(ARGS)
+
+lint: $(STAMP) ## style, formatting, types, security, and who imports whom
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml latentgraph
 	$(ENV)/bin/lint-imports --no-logo
 
 docs: $(STAMP) ## the documentation, into docs/_build/html

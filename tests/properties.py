@@ -94,14 +94,18 @@ def assert_order_of_graphs_free(layer: Layer, x: Tensor, batch: Tensor, batch_si
 
 
 def assert_chunk_size_free(
-    layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None
+    layer: nn.Module,
+    x: Tensor,
+    batch: Tensor | None,
+    batch_size: int | None,
+    chunk_sizes: Sequence[int] = (1, 2, 5, 21),
 ) -> None:
     r"""Any ``chunk_size`` gives what all nodes at once give, gradients too."""
     layer = copy.deepcopy(layer)
     grad_out = torch.randn_like(x)
     layer.chunk_size = 10 * len(x) + 1
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
-    for chunk_size in (1, 2, 5, len(x) - 1):
+    for chunk_size in chunk_sizes:
         layer.chunk_size = chunk_size
         again = run(layer, x, batch, batch_size, grad_out)
         assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads])
@@ -118,3 +122,28 @@ def assert_precise(
     out = narrow(x, batch, batch_size)
     assert out.dtype == dtype
     assert_equal(out, narrow.double()(x.double(), batch, batch_size))
+
+
+def assert_finite(
+    layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None
+) -> None:
+    r"""Finite rows of the shape and dtype of x, and finite gradients."""
+    out, grad_x, grads = run(layer, x, batch, batch_size, torch.ones_like(x))
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+    for tensor in (out, grad_x, *grads):
+        assert tensor.isfinite().all()
+
+
+def assert_same_bits(
+    layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None
+) -> None:
+    r"""Where torch may use deterministic algorithms alone, every run gives the same bits."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = (run(layer, x, batch, batch_size, torch.ones_like(x)) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(before)
+    for a, b in zip((*first[:2], *first[2]), (*again[:2], *again[2]), strict=True):
+        assert torch.equal(a, b)

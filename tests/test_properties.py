@@ -2,17 +2,21 @@ r"""Each property holds for a right layer and catches a wrong one."""
 
 import pytest
 import torch
+from hypothesis import Phase, find, settings
 from properties import (
     assert_all_equal,
     assert_chunk_size_free,
     assert_equal,
+    assert_finite,
     assert_graphs_independent,
     assert_order_of_graphs_free,
     assert_permutation_equivariant,
     assert_precise,
+    assert_same_bits,
     run,
 )
-from samples import nodes
+from samples import Nodes, nodes
+from strategies import graphs
 from torch import Tensor, nn
 
 
@@ -109,6 +113,32 @@ class ReturnsFloat(GraphMean):
         return super().forward(x, batch, batch_size).float()
 
 
+class DividesByTheLength(GraphMean):
+    r"""Wrong: a row of zeros becomes NaN."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x / x.norm(dim=1, keepdim=True), batch, batch_size)
+
+
+class ClampsTheLength(GraphMean):
+    r"""Wrong: a row of zeros stays, its gradient is NaN."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        length = x.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+        return super().rows(x / length, batch, batch_size)
+
+
+class DropsNodes(GraphMean):
+    r"""Wrong: every call takes other nodes."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x * torch.rand_like(x[:, :1]), batch, batch_size)
+
+
+def assert_finite_with_zeros(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    assert_finite(layer, torch.cat([0 * x[:1], x[1:]]), batch, batch_size)
+
+
 def assert_precise_in_half(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
     assert_precise(layer, (x + 1).repeat(97, 1), batch.repeat(97), batch_size, torch.float16)
 
@@ -124,6 +154,10 @@ PROPERTIES_AND_WRONG_LAYERS = [
     (assert_chunk_size_free, ForgetsChunksBackward),
     (assert_precise_in_half, AddsInHalf),
     (assert_precise_in_half, ReturnsFloat),
+    (assert_finite, ReturnsFloat),
+    (assert_finite_with_zeros, DividesByTheLength),
+    (assert_finite_with_zeros, ClampsTheLength),
+    (assert_same_bits, DropsNodes),
 ]
 
 
@@ -133,6 +167,21 @@ def test_property_holds_for_the_right_layer_only(assert_property, wrong) -> None
     assert_property(GraphMean(), *sample)
     with pytest.raises(AssertionError):
         assert_property(wrong(), *sample)
+
+
+@pytest.mark.parametrize(("assert_property", "wrong"), PROPERTIES_AND_WRONG_LAYERS)
+def test_drawn_nodes_find_the_wrong_layer(assert_property, wrong) -> None:
+    def is_found(sample: Nodes) -> bool:
+        if len(sample.x) == 0:
+            return False
+        assert_property(GraphMean(), *sample)
+        try:
+            assert_property(wrong(), *sample)
+        except AssertionError:
+            return True
+        return False
+
+    find(graphs(channels=5), is_found, settings=settings(phases=[Phase.generate]))
 
 
 def test_equal_is_relative_to_the_largest_value_and_sees_the_shape() -> None:

@@ -67,7 +67,11 @@ class LatentToLatentConv(MessagePassing):
             )
             return out
         num_graphs = _num_graphs(z, batch, batch_size)
-        stacked = z.view(num_graphs, z.size(0) // num_graphs if num_graphs else 0, z.size(1))
+        if num_graphs:
+            num_latents = z.size(0) // num_graphs
+        else:
+            num_latents = 0 if edge_weight is None else edge_weight.size(-1)
+        stacked = z.view(num_graphs, num_latents, z.size(1))
         if edge_weight is None:
             tau = self.temperature if temperature is None else temperature
             with full_precision(z):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.affinity import max_over_nodes
 from latentgraph.functional.precision import wide
 
 
@@ -37,6 +38,8 @@ def position_features(
         raise ValueError(f"expected pos of shape (N, D), got {tuple(pos.shape)}")
     pos = wide(pos)
     graphs = Ragged.of(batch, batch_size, num_nodes=pos.size(0))
+    # From a corner of the graph: the mean of like numbers far from zero is not quite one of them.
+    pos = pos - LF.to_nodes(max_over_nodes(pos, graphs), graphs).view(-1, pos.size(1))
     num_nodes = LF.sum_nodes(torch.ones_like(pos[:, :1]), graphs).clamp_min(1)
     centered = pos - LF.to_nodes(LF.sum_nodes(pos, graphs) / num_nodes, graphs).view(
         -1, pos.size(1)

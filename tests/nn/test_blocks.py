@@ -1,4 +1,4 @@
-r"""What holds for every block."""
+r"""What holds for every block; test_any_nodes.py has what holds on any nodes."""
 
 import copy
 import pickle
@@ -7,11 +7,8 @@ import pytest
 import torch
 from properties import (
     assert_all_equal,
-    assert_chunk_size_free,
     assert_equal,
     assert_graphs_independent,
-    assert_order_of_graphs_free,
-    assert_permutation_equivariant,
     assert_precise,
 )
 from samples import BATCHES, BLOCKS, CHANNELS, block, nodes
@@ -22,28 +19,9 @@ from latentgraph.nn import OnGrid
 every_block = pytest.mark.parametrize("name", BLOCKS)
 
 
-@every_block
-@pytest.mark.parametrize(
-    "assert_property",
-    [
-        assert_permutation_equivariant,
-        assert_graphs_independent,
-        assert_order_of_graphs_free,
-        assert_chunk_size_free,
-    ],
-)
-def test_property(name, assert_property) -> None:
-    assert_property(block(name), *nodes())
-
-
 @pytest.mark.parametrize("name", ["latent_gnn_symmetric", "global_context"])
 def test_independent_of_other_graphs_among_many(name) -> None:
     assert_graphs_independent(block(name), *nodes(BATCHES["many"]))
-
-
-@every_block
-def test_without_batch_any_chunk_size_gives_the_same(name) -> None:
-    assert_chunk_size_free(block(name), nodes()[0], None, None)
 
 
 @every_block

@@ -5,7 +5,6 @@ import pytest
 import torch
 from properties import (
     assert_all_equal,
-    assert_chunk_size_free,
     assert_equal,
     assert_precise,
 )
@@ -200,13 +199,6 @@ def test_batch_norm_in_training_sees_all_nodes_whatever_the_chunk_size() -> None
     sample = nodes()
     assert_equal(chunked(*sample), whole(*sample))
     assert_all_equal(list(chunked.buffers()), list(whole.buffers()))
-
-
-@pytest.mark.parametrize("norm", ["batch_norm eval", None])
-@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
-def test_any_chunk_size_gives_the_same_with_any_norm(mode, norm) -> None:
-    made, _ = block_and_copy(norm, mode=mode, latent_dims=THREE)
-    assert_chunk_size_free(made, *nodes())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

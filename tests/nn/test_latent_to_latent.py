@@ -57,6 +57,8 @@ def test_batch_tells_the_number_of_graphs() -> None:
 
 def test_no_graphs() -> None:
     assert LatentToLatentConv()(torch.empty(0, C), batch_size=0).shape == (0, C)
+    weight = torch.empty(0, D, D)
+    assert LatentToLatentConv()(torch.empty(0, C), None, weight, batch_size=0).shape == (0, C)
 
 
 def test_gradients() -> None:

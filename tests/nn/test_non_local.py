@@ -9,8 +9,6 @@ from properties import (
     assert_all_equal,
     assert_equal,
     assert_graphs_independent,
-    assert_order_of_graphs_free,
-    assert_permutation_equivariant,
     assert_precise,
 )
 from reference_non_local import non_local
@@ -85,15 +83,6 @@ def test_starts_as_the_identity(norm, pairwise) -> None:
     assert not torch.equal(made(x, batch, batch_size), x)
     made.reset_parameters()
     assert torch.equal(made(x, batch, batch_size), x)
-
-
-@every_function
-@pytest.mark.parametrize(
-    "assert_property",
-    [assert_permutation_equivariant, assert_graphs_independent, assert_order_of_graphs_free],
-)
-def test_property(assert_property, pairwise) -> None:
-    assert_property(block(pairwise), *sample())
 
 
 @every_function

@@ -48,3 +48,10 @@ def test_any_number_of_dimensions_in_float32_or_wider() -> None:
 def test_positions_of_a_wrong_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pos of shape \(N, D\), got \(7,\)"):
         position_features(torch.randn(7))
+
+
+@pytest.mark.parametrize("num_nodes", [1, 3, 7, 1_009])
+def test_one_place_far_from_zero_has_zeros(num_nodes) -> None:
+    pos = torch.tensor([[123.456, 7.77, -31.3]]).expand(num_nodes, 3)
+    assert not position_features(pos).any()
+    assert not position_features(pos, torch.arange(num_nodes) % 2).any()

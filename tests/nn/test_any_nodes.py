@@ -1,0 +1,219 @@
+r"""What holds for every block, with any of its options, on any nodes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from properties import (
+    assert_all_equal,
+    assert_chunk_size_free,
+    assert_equal,
+    assert_finite,
+    assert_graphs_independent,
+    assert_order_of_graphs_free,
+    assert_permutation_equivariant,
+    assert_precise,
+    assert_same_bits,
+    run,
+)
+from reference_non_local import non_local
+from references import latent_gnn, one_node
+from samples import complete_edges
+from strategies import CHANNELS, KINDS, Aggregated, blocks, graphs, seeds
+from torch import Tensor, nn
+
+from latentgraph.nn import (
+    LatentGNN,
+    LatentToLatentConv,
+    LatentToVisibleConv,
+    NonLocal,
+    OnGrid,
+    VisibleToLatentConv,
+    grid_to_nodes,
+    nodes_to_grid,
+    position_features,
+)
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def aggregated(block: Aggregated, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+    psi, norm = x @ block.aggr.psi.linear.weight.T, block.aggr.psi.norm
+    if isinstance(norm, nn.LayerNorm):
+        mean, var = psi.mean(1, keepdim=True), psi.var(1, unbiased=False, keepdim=True)
+    elif norm is not None:
+        mean, var = norm.running_mean, norm.running_var
+    if norm is not None:
+        psi = (psi - mean) / (var + norm.eps).sqrt() * norm.weight + norm.bias
+    out = torch.zeros_like(x)
+    for graph in range(batch_size):
+        rows = batch == graph
+        P = psi[rows].relu()
+        P = P / P.norm(dim=0).clamp_min(1e-12)
+        out[rows] = torch.arange(P.size(1), dtype=x.dtype) @ (P.T @ x[rows])
+    return out
+
+
+def formula(block: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+    if len(x) == 0:
+        return x
+    if isinstance(block, LatentGNN):
+        return latent_gnn(block, x, batch, batch_size).out
+    if isinstance(block, NonLocal):
+        return non_local(block, x, batch, batch_size).out
+    if isinstance(block, Aggregated):
+        return aggregated(block, x, batch, batch_size)
+    return one_node(block, x, batch, batch_size)
+
+
+@every_kind
+@given(data=st.data(), sample=graphs(("random", "twice", "mostly zero"), largest=5))
+def test_equals_the_formula_with_its_gradients(kind, data, sample) -> None:
+    block = data.draw(blocks(kind))
+    grad = torch.randn_like(sample.x)
+    out, *gradients = run(block, *sample, grad)
+    x = sample.x.requires_grad_()
+    expected = formula(block, x, *sample[1:])
+    assert_equal(out, expected)
+    leaves = (x, *block.parameters())
+    wanted = torch.autograd.grad(expected, leaves, grad, allow_unused=True, materialize_grads=True)
+    assert_all_equal([gradients[0], *gradients[1]], wanted)
+
+
+@every_kind
+@given(data=st.data(), sample=graphs())
+def test_order_of_the_nodes(kind, data, sample) -> None:
+    assert_permutation_equivariant(data.draw(blocks(kind)), *sample)
+
+
+@every_kind
+@given(data=st.data(), sample=graphs())
+def test_other_graphs_in_the_batch(kind, data, sample) -> None:
+    assert_graphs_independent(data.draw(blocks(kind)), *sample)
+
+
+@every_kind
+@given(data=st.data(), sample=graphs())
+def test_numbers_of_the_graphs(kind, data, sample) -> None:
+    assert_order_of_graphs_free(data.draw(blocks(kind)), *sample)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("non_local", "aggregation")])
+@given(data=st.data(), sample=graphs(), size=st.integers(1, 23), alone=st.booleans())
+def test_chunk_size(kind, data, sample, size, alone) -> None:
+    given_batch = (None, None) if alone else sample[1:]
+    assert_chunk_size_free(data.draw(blocks(kind)), sample.x, *given_batch, chunk_sizes=(size,))
+
+
+@every_kind
+@given(
+    data=st.data(),
+    sample=graphs(("random", "twice", "alike")),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+)
+def test_dtype(kind, data, sample, dtype) -> None:
+    if kind == "non_local":  # a product of three rounded maps: half precision loses all it is worth
+        dtype = torch.float32
+    # A wide layer norm and scores clear of zero: elsewhere the formula itself enlarges what is lost
+    # when numbers are rounded.
+    clear = {"reduction": st.just(1), "norm": st.just("layer_norm"), "top_k": st.none()}
+    block = data.draw(blocks(kind, **clear))
+    for name, parameter in block.named_parameters():
+        if "psi" in name and name.endswith("norm.bias"):
+            nn.init.constant_(parameter, 2)
+    assert_precise(block, *sample, dtype)
+
+
+@every_kind
+@given(data=st.data(), sample=graphs())
+def test_same_bits_under_deterministic_algorithms(kind, data, sample) -> None:
+    assert_same_bits(data.draw(blocks(kind)), *sample)
+
+
+@every_kind
+@given(
+    data=st.data(),
+    sample=graphs(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    scale=st.sampled_from([0.0, 1e-320, 1e-42, 1e-30, 1e-12, 1e6, 1e9]),
+)
+def test_huge_and_denormal_numbers_stay_finite(kind, data, sample, dtype, scale) -> None:
+    block = data.draw(blocks(kind)).to(dtype)
+    assert_finite(block, (sample.x * scale).to(dtype), *sample[1:])
+
+
+@given(
+    sample=graphs(channels=3),
+    seed=seeds,
+    channels=st.integers(1, 5),
+    weighted=st.booleans(),
+)
+def test_dense_weights_are_a_complete_graph(sample, seed, channels, weighted) -> None:
+    torch.manual_seed(seed)
+    weight = sample.x if weighted else torch.ones_like(sample.x)
+    _, batch, batch_size = sample
+    d = weight.size(1)
+    x = torch.randn(len(batch), channels, dtype=torch.float64)
+    edges, shuffle = complete_edges(batch, d)
+    edge_weight = weight.flatten()[shuffle] if weighted else None
+    up, back = VisibleToLatentConv(), LatentToVisibleConv()
+    z = up(x, None, weight, batch, batch_size)
+    assert_equal(up(x, edges, edge_weight, batch, batch_size, d), z)
+    y = back(z, None, weight, batch, batch_size)
+    assert_equal(back(z, edges.flip(0), edge_weight, num_nodes=len(batch)), y)
+
+
+@given(
+    batch_size=st.integers(0, 4),
+    d=st.integers(1, 5),
+    temperature=st.sampled_from([0.1, 1.0, 3.0]),
+    seed=seeds,
+    scale=st.sampled_from([0.0, 1e-300, 1.0, 1e6]),
+)
+def test_latent_nodes_average_by_their_cosines(batch_size, d, temperature, seed, scale) -> None:
+    torch.manual_seed(seed)
+    z = torch.randn(batch_size, d, 3, dtype=torch.float64) * scale
+    unit = z / z.norm(dim=2, keepdim=True).clamp_min(1e-12)
+    F = torch.stack([(u @ u.T / temperature).softmax(1) for u in unit]) if batch_size else z
+    conv = LatentToLatentConv(temperature)
+    out = conv(z.flatten(0, 1), batch_size=batch_size)
+    assert_equal(out, conv(z.flatten(0, 1), None, F[..., :d], batch_size=batch_size))
+    for i in range(batch_size):
+        assert_equal(out.view(z.shape)[i], F[i] @ z[i], tolerance=1e-12)
+
+
+@given(
+    kind=st.sampled_from([k for k in KINDS if k != "aggregation"]),
+    data=st.data(),
+    spatial=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    batch_size=st.integers(0, 3),
+    channels_last=st.booleans(),
+)
+def test_maps_are_nodes(kind, data, spatial, batch_size, channels_last) -> None:
+    block = data.draw(blocks(kind))
+    x = torch.randn(batch_size, CHANNELS, *spatial, dtype=torch.float64)
+    if channels_last and len(spatial) > 1:
+        last = {2: torch.channels_last, 3: torch.channels_last_3d}[len(spatial)]
+        x = x.contiguous(memory_format=last)
+    out = OnGrid(block)(x)
+    assert out.stride() == x.stride()
+    rows, batch = grid_to_nodes(x)
+    assert_equal(out, nodes_to_grid(block(rows, batch, batch_size), tuple(spatial)))
+
+
+@given(
+    sample=graphs(channels=3),
+    scale=st.sampled_from([1e-6, 1.0, 1e9]),
+    shift=st.floats(-100, 100),
+)
+def test_position_features_know_no_unit_and_no_origin(sample, scale, shift) -> None:
+    pos, batch, batch_size = sample
+    features = position_features(pos, batch, batch_size)
+    assert features.isfinite().all()
+    moved = position_features((pos + shift) * scale, batch, batch_size)
+    for graph in batch.unique():
+        rows = pos[batch == graph]
+        if (rows != rows[0]).any():
+            assert_equal(moved[batch == graph], features[batch == graph], tolerance=1e-8)
+        else:
+            assert not features[batch == graph].any()
