@@ -53,7 +53,8 @@ def insert(
         block: makes the block from a number of channels, once for each place. It follows the
             module to its device and dtype.
         channels: those of the output; by default what ``example`` shows, or else what the last
-            layer inside the module says that has them.
+            layer inside the module says that has them. If that layer has others, give ``example``
+            as well.
         layout: ``"grid"`` for (B, C, \*spatial), ``"tokens"`` for (B, \*n, C), ``"nodes"`` for
             (N, C); ``"auto"`` goes by the types of the layers inside, and by ``example``.
         example: input to run the network on once: its only argument, a tuple of arguments or a
@@ -136,9 +137,14 @@ def _settle(
 ) -> _Place:
     r"""Channels and layout of a module's output, from all that is known."""
     inside = channels_inside(module)
-    is_layer = next(module.children(), None) is None
-    if is_layer and None not in (channels, inside) and channels != inside:
+    contradict = None not in (channels, inside) and channels != inside
+    if contradict and next(module.children(), None) is None:
         raise ValueError(f"expected channels={inside} at {name!r}, got {channels}")
+    if contradict and shape is None:
+        raise ValueError(
+            f"expected channels={inside} at {name!r}, those of its last layer, got {channels}; "
+            "give example= if the module makes others of them"
+        )
     known = inside if channels is None else channels
     if layout == "auto":
         fits = [kind for kind, axis in _AXES.items() if shape and shape[axis] == known]

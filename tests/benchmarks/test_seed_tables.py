@@ -1,4 +1,5 @@
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,6 +102,37 @@ def test_baselines_have_the_multiply_adds_that_others_count() -> None:
     # Convolutions and the last layer of torchvision's ResNet-50, as fvcore counts them.
     resnet = ROWS["ImageNet, ResNet-50: baseline"]
     assert counting.of_network(on_meta(resnet)) == 4_087_136_256 + 2048 * 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_every_network_runs_and_has_the_multiply_adds_of_the_report(name: str) -> None:
+    table, _ = name.split(": ")
+    network = ROWS[name].build().eval()
+    with torch.no_grad():
+        if isinstance(network, MaskRCNN):
+            network.transform.min_size, network.transform.max_size = (64,), 96
+            heads = network.roi_heads
+            heads.score_thresh, heads.detections_per_img = 0.0, 7
+            (found,) = network([torch.rand(3, 61, 83)])
+            assert found["boxes"].shape == (7, 4)
+            assert found["masks"].shape == (7, 1, 61, 83)
+        elif table.startswith("Cityscapes"):
+            assert network(torch.rand(1, 3, 65, 89)).shape == (1, 19, 65, 89)
+        elif table.startswith("Kinetics"):
+            assert network(torch.rand(1, 3, 8, 67, 59)).shape == (1, 400)
+        else:
+            assert network(torch.rand(1, 3, 67, 59)).shape == (1, 1000)
+    counted = counting.of_network(on_meta(ROWS[name])) / 10**9
+    assert f"{counted:.3f}" in committed_cells(table, ROWS[name].name)
+
+
+def committed_cells(table: str, name: str) -> list[str]:
+    r"""The row of a table in ``benchmarks/results/seed_tables.md``."""
+    text = (Path(report.__file__).parents[1] / "results" / "seed_tables.md").read_text()
+    _, _, section = text.partition(f"## {table}\n")
+    lines = [line.split(" | ") for line in section.partition("\n## ")[0].splitlines()]
+    return next(cells for cells in lines if cells[0] == f"| {name}")
 
 
 @pytest.mark.parametrize("options", [{}, {"cascade": True, "deformable": True}])

@@ -179,11 +179,35 @@ def test_an_example_tells_maps_from_tokens_where_types_do_not() -> None:
     assert_equal(model(x), block(before.flatten(1, 2)).view_as(before))
 
 
+class Branches(nn.Module):
+    r"""Puts the outputs of two layers side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(3, 7, 1), nn.Conv2d(3, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.wide(x), self.narrow(x)], 1)
+
+
+def test_channels_that_the_last_layer_contradicts_are_taken_where_an_example_shows_them() -> None:
+    model, x = nn.Sequential(Branches()), images()
+    with pytest.raises(ValueError, match="channels=5 at '0', .* got 12; give example="):
+        insert(model, "0", CHANGE, channels=12)
+    (block,) = insert(model, "0", CHANGE, channels=12, example=x).blocks.values()
+    assert block(torch.rand(13, 12)).shape == (13, 12)
+
+
 CASES = {
     "no such name": ("bodi", {}, "got 'bodi'; near are body"),
     "no such pattern": ("branch.*.conv", {}, r"got 'branch.\*.conv'; near are branch.conv"),
     "no name": ("", {}, "expected the name of a module"),
     "channels of a layer": ("body.1", {"channels": 11}, "channels=13 at 'body.1', got 11"),
+    "channels of the last layer": (
+        "body",
+        {"channels": 7},
+        "channels=13 at 'body', those of its last layer, got 7; give example=",
+    ),
     "channels in the example": (
         "body",
         {"channels": 7, "example": images()},
@@ -283,7 +307,6 @@ FITS = {"layout": "grid", "block": lambda c: nn.Identity()}
     ("at", "options", "error", "message"),
     [
         ("pair", {**FITS, "channels": 3}, TypeError, "Tensor from 'pair', got tuple"),
-        ("body", {"channels": 7}, ValueError, r"\(B, 7, .* from 'body', got \(2, 13, 5, 3\)"),
         ("body", {"layout": "tokens"}, ValueError, r"\(B, \*n, 13\) .* got \(2, 13, 5, 3\)"),
         ("head", {}, ValueError, r"\(B, \*n, 5\) .* got \(2, 5\); give .*'grid' or 'nodes'"),
         (
