@@ -131,8 +131,8 @@ def committed_cells(table: str, name: str) -> list[str]:
     r"""The row of a table in ``benchmarks/results/seed_tables.md``."""
     text = (Path(report.__file__).parents[1] / "results" / "seed_tables.md").read_text()
     _, _, section = text.partition(f"## {table}\n")
-    lines = [line.split(" | ") for line in section.partition("\n## ")[0].splitlines()]
-    return next(cells for cells in lines if cells[0] == f"| {name}")
+    lines = [line.strip("| ").split(" | ") for line in section.partition("\n## ")[0].splitlines()]
+    return next(cells for cells in lines if cells[0] == name)
 
 
 @pytest.mark.parametrize("options", [{}, {"cascade": True, "deformable": True}])

@@ -192,7 +192,7 @@ class Branches(nn.Module):
 
 def test_channels_that_the_last_layer_contradicts_are_taken_where_an_example_shows_them() -> None:
     model, x = nn.Sequential(Branches()), images()
-    with pytest.raises(ValueError, match="channels=5 at '0', .* got 12; give example="):
+    with pytest.raises(ValueError, match=r"channels=5 at '0', .* got 12; give example="):
         insert(model, "0", CHANGE, channels=12)
     (block,) = insert(model, "0", CHANGE, channels=12, example=x).blocks.values()
     assert block(torch.rand(13, 12)).shape == (13, 12)
