@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN
+from torchvision.ops import FrozenBatchNorm2d
 
 from benchmarks.seed_tables import blocks, counting, report
 from benchmarks.seed_tables.deformable import DeformableConv
@@ -113,10 +114,14 @@ def test_every_network_runs_and_has_the_multiply_adds_of_the_report(name: str) -
         if isinstance(network, MaskRCNN):
             network.transform.min_size, network.transform.max_size = (64,), 96
             heads = network.roi_heads
+            for norm in network.modules():
+                if isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
+                    norm.weight.fill_(0.3)  # random residuals do not add up to infinity
             heads.score_thresh, heads.detections_per_img = 0.0, 7
             (found,) = network([torch.rand(3, 61, 83)])
-            assert found["boxes"].shape == (7, 4)
-            assert found["masks"].shape == (7, 1, 61, 83)
+            count = len(found["boxes"])
+            assert count == 7 or hasattr(heads, "stages")  # random cascades can lose every box
+            assert found["masks"].shape == (count, 1, 61, 83)
         elif table.startswith("Cityscapes"):
             assert network(torch.rand(1, 3, 65, 89)).shape == (1, 19, 65, 89)
         elif table.startswith("Kinetics"):
