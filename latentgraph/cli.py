@@ -101,14 +101,32 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("train", help="train a network", add_help=False)
 
-    evaluate = command("evaluate", _evaluate, "score a checkpoint on the vertices of a split")
-    evaluate.add_argument("checkpoint", help="file written by `latentgraph train`")
+    scores = "score a checkpoint, or predictions, on the vertices of a split"
+    evaluate = command("evaluate", _evaluate, scores)
+    source = "file written by `latentgraph train`, or a folder with <scene>.txt of any tool"
+    evaluate.add_argument("source", metavar="CHECKPOINT_OR_DIR", help=source)
     evaluate.add_argument("root", help="folder of the release, prepared")
     splits = ("train", "val")
     evaluate.add_argument("--split", choices=splits, default="val", help="scenes to score (val)")
     evaluate.add_argument("--out", help="folder of the prepared scenes (ROOT/prepared)")
     evaluate.add_argument("--workers", type=int, default=1, help="processes that load scenes (1)")
     evaluate.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (auto)")
+    folder = "the first argument is a folder of predictions, an id on a line for each vertex"
+    evaluate.add_argument("--predictions", action="store_true", help=folder)
+    _add_labels(evaluate)
+
+    zips = "write a submission to the benchmark, or check one"
+    submit = command("submit", _submit, zips)
+    source = "file written by `latentgraph train`, or the zip to check"
+    submit.add_argument("source", metavar="CHECKPOINT_OR_ZIP", help=source)
+    submit.add_argument("root", help="folder of the release, with scans_test/ in it")
+    submit.add_argument("--out", metavar="FILE.zip", help="the submission to write")
+    submit.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
+    whoever = (
+        "the first argument is a submission, whoever made it: only check its names, lines and ids"
+    )
+    submit.add_argument("--check", action="store_true", help=whoever)
+    _add_labels(submit)
 
     predict = command("predict", _predict, "label one scene: a colored PLY and an HTML page")
     file = "folder of a scan, or a file such as PLY; labels and normals are not needed"
@@ -116,6 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--checkpoint", help="file written by `latentgraph train`")
     predict.add_argument("--out", help="folder to write to (predictions/<name>)")
     return parser
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    sets = ("scannet20", "scannet200")
+    text = "classes of predictions that come without a checkpoint (scannet20)"
+    parser.add_argument("--labels", choices=sets, help=text)
 
 
 def _rooms(root: str, kind: str, train: int, val: int, test: int, seed: int) -> int:
@@ -151,13 +175,46 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(
-    checkpoint: str, root: str, split: str, out: str | None, workers: int, accelerator: str
+    source: str,
+    root: str,
+    split: str,
+    out: str | None,
+    workers: int,
+    accelerator: str,
+    predictions: bool,
+    labels: str | None,
 ) -> int:
-    from latentgraph.scannet.evaluate import evaluate
+    from latentgraph.scannet.evaluate import evaluate, evaluate_predictions
 
-    score = evaluate(checkpoint, root, split, out, num_workers=workers, accelerator=accelerator)
-    print(score)
+    if predictions:
+        print(evaluate_predictions(source, root, split, labels or "scannet20", out))
+        return 0
+    _refuse_labels(labels, "--predictions")
+    print(evaluate(source, root, split, out, num_workers=workers, accelerator=accelerator))
     return 0
+
+
+def _submit(
+    source: str, root: str, out: str | None, device: str, check: bool, labels: str | None
+) -> int:
+    from latentgraph.scannet.submission import check_submission, submit
+
+    if check:
+        if out is not None:
+            raise _UsageError("--check writes nothing: leave --out away")
+        findings = check_submission(source, root, labels or "scannet20")
+    else:
+        _refuse_labels(labels, "--check")
+        if out is None:
+            raise _UsageError("--out FILE.zip is needed, or --check")
+        findings = submit(source, root, out, device)
+    print(findings)
+    return 0 if findings.ok else 1
+
+
+def _refuse_labels(labels: str | None, flag: str) -> None:
+    if labels is not None:
+        raise _UsageError(f"--labels goes with {flag}: a checkpoint knows its classes")
 
 
 def _predict(source: str, checkpoint: str | None, out: str | None) -> int:

@@ -10,7 +10,7 @@ from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.labels import SCANNET20
 from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
 
-COMMANDS = ("rooms", "check", "prepare", "train", "evaluate", "predict")
+COMMANDS = ("rooms", "check", "prepare", "train", "evaluate", "submit", "predict")
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The '.*dataloader' does not have many workers",

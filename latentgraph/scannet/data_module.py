@@ -125,6 +125,8 @@ class SceneDataModule(LightningDataModule):
         num_workers: Processes that load scenes, 0 to load in the training process.
         augment: Whether to turn and mirror the scenes of training at random.
         seed: Of order and augmentation.
+        scene_list: File with the names of the scenes to train on, null for all.
+        annotated: File with the vertices whose labels are to be used in training, null for all.
     """
 
     def __init__(
@@ -136,6 +138,8 @@ class SceneDataModule(LightningDataModule):
         num_workers: int = 1,
         augment: bool = True,
         seed: int = 0,
+        scene_list: str | Path | None = None,
+        annotated: str | Path | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -149,12 +153,22 @@ class SceneDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.augment = augment
         self.seed = seed
+        self.scene_list = scene_list
+        self.annotated = annotated
         self._scenes: dict[str, ScanNet] = {}
 
     def scenes(self, split: str) -> ScanNet:
         r"""The scenes of a split, prepared where they are not yet."""
         if split not in self._scenes:
-            self._scenes[split] = ScanNet(self.root, split, self.out, self._segmenter.labels)
+            training = split == "train"
+            self._scenes[split] = ScanNet(
+                self.root,
+                split,
+                self.out,
+                self._segmenter.labels,
+                scene_list=self.scene_list if training else None,
+                annotated=self.annotated if training else None,
+            )
         return self._scenes[split]
 
     def prepare_data(self) -> None:

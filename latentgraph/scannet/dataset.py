@@ -3,12 +3,13 @@ r"""ScanNet as a dataset of PyG, over prepared scenes."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from torch_geometric.data import Data, Dataset
 
 from latentgraph.scannet import prepared
+from latentgraph.scannet.data_efficient import keep_annotated, read_annotated, read_scene_list
 from latentgraph.scannet.labels import LabelSet, label_set
 from latentgraph.scannet.prepare import prepare, prepared_folder
 from latentgraph.scannet.splits import spaces, split_of
@@ -37,10 +38,15 @@ class ScanNet(Dataset):
         transform: Applied to each item when it is read.
         align: Whether to turn and move each scene to the axes of its room. Off by default, since
             test scans have no alignment.
+        scene_list: File with the names of the scenes to keep, a line each: the official lists of
+            limited reconstructions, ``1.txt`` to ``20.txt``.
+        annotated: File with the annotated vertices of each scene, all others get -1 in ``y``: the
+            official files of limited annotations, ``points20`` to ``points200``.
 
     Raises:
-        FileNotFoundError: If there are no scenes of this split.
-        ValueError: For an unknown split or label set.
+        FileNotFoundError: If there are no scenes of this split, one of :obj:`scene_list` is not
+            among them, or :obj:`annotated` does not have one of them.
+        ValueError: For an unknown split or label set, or a file that is no such list.
 
     Warns:
         UserWarning: If scans had to be left out, with their names and the reasons.
@@ -59,14 +65,23 @@ class ScanNet(Dataset):
         labels: str | LabelSet = "scannet20",
         transform: Callable[[Data], Data] | None = None,
         align: bool = False,
+        scene_list: str | Path | None = None,
+        annotated: str | Path | None = None,
     ) -> None:
         spaces(split)  # refuses what is no split
         super().__init__(transform=transform)
         self.split = split
         self.labels = label_set(labels) if isinstance(labels, str) else labels
         self.align = align
+        kept = None if scene_list is None else read_scene_list(scene_list)
+        self.annotated = None if annotated is None else read_annotated(annotated)
         self.folder = prepared_folder(root, out)
         self.scenes = self._find_scenes(Path(root))
+        if kept is not None:
+            self._require(kept, self.scenes, f"{scene_list} names scenes that are not in {split}")
+            self.scenes = sorted(set(kept))
+        if self.annotated is not None:
+            self._require(self.scenes, self.annotated, f"{annotated} has no points of")
 
     def _find_scenes(self, root: Path) -> list[str]:
         if not any((root / name).is_dir() for name in ("scans", "scans_test")):
@@ -85,6 +100,11 @@ class ScanNet(Dataset):
             warnings.warn(f"left out: {name}: {reason}", stacklevel=3)
         return sorted(report.remarks)
 
+    @staticmethod
+    def _require(scenes: list[str], there: Container[str], otherwise: str) -> None:
+        if missing := [scene for scene in scenes if scene not in there]:
+            raise FileNotFoundError(f"{otherwise}: {', '.join(missing)}")
+
     def len(self) -> int:
         r"""Number of scenes."""
         return len(self.scenes)
@@ -92,4 +112,7 @@ class ScanNet(Dataset):
     def get(self, idx: int) -> Data:
         r"""The scene at this place of :attr:`scenes`, before the transform."""
         content = prepared.read(self.folder / f"{self.scenes[idx]}.pt")
-        return prepared.to_data(content, self.labels, self.align)
+        data = prepared.to_data(content, self.labels, self.align)
+        if self.annotated is not None and "y" in data:
+            data.y = keep_annotated(data.y, self.annotated[data.name], data.name)
+        return data

@@ -1,12 +1,18 @@
-r"""The score of a checkpoint on the scenes of a split."""
+r"""The score of a checkpoint, or of anybody's predictions, on the scenes of a split."""
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from pathlib import Path
+
+import torch
 
 from latentgraph.needs import need
 from latentgraph.scannet.checkpoint import load_checkpoint
-from latentgraph.scannet.score import Score
+from latentgraph.scannet.dataset import ScanNet
+from latentgraph.scannet.label_file import describe_foreign, foreign_ids, read_ids
+from latentgraph.scannet.score import Score, confusion_matrix
 
 
 def evaluate(
@@ -52,3 +58,53 @@ def evaluate(
         raise ValueError(str(error)) from error
     trainer.validate(module, data, verbose=False)
     return module.score()
+
+
+def evaluate_predictions(
+    folder: str | Path,
+    root: str | Path,
+    split: str = "val",
+    labels: str = "scannet20",
+    out: str | Path | None = None,
+) -> Score:
+    r"""Score the predictions of any tool, in the files that the benchmark takes.
+
+    Args:
+        folder: Has ``<scene>.txt`` for each scene of the split: the id of the class of each vertex,
+            a line each.
+        root: Folder of the release, prepared.
+        split: ``"val"`` or ``"train"``; test scans have no labels.
+        labels: ``"scannet20"``, whose ids are those of NYU40, or ``"scannet200"``.
+        out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
+
+    Raises:
+        FileNotFoundError: If a file is missing, or there are no scenes of this split.
+        ValueError: If a file has other than one integer for each vertex, or the split has no
+            labels.
+
+    Warns:
+        UserWarning: For ids that are no class, and for files of no scene of the split.
+    """
+    scenes = ScanNet(root, split, out, labels)
+    there = {path.name for path in Path(folder).glob("*.txt")}
+    wanted = [f"{scene}.txt" for scene in scenes.scenes]
+    if missing := [name for name in wanted if name not in there]:
+        raise FileNotFoundError(
+            f"{folder}: expected a file for each of {len(wanted)} scenes of {split}, "
+            f"{len(missing)} are missing: {', '.join(missing)}"
+        )
+    if surplus := sorted(there.difference(wanted)):
+        warnings.warn(f"not of {split}, and not scored: {', '.join(surplus)}", stacklevel=2)
+    classes = scenes.labels.num_classes
+    confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)
+    foreign: Counter[int] = Counter()
+    for name, scene in zip(wanted, scenes, strict=True):
+        if "y" not in scene:
+            raise ValueError(f"scenes of {split} have no labels to score against")
+        ids = read_ids((Path(folder) / name).read_bytes(), len(scene.y), name)
+        foreign += foreign_ids(ids[scene.y.numpy() >= 0], scenes.labels)
+        predicted = torch.from_numpy(scenes.labels.encode(ids))
+        confusion += confusion_matrix(predicted, scene.y, classes)
+    if foreign:
+        warnings.warn(describe_foreign(foreign, scenes.labels), stacklevel=2)
+    return Score(confusion, scenes.labels)

@@ -26,12 +26,17 @@ class LabelSet:
             ScanNet200.
         names: Name of each class.
         colors: Display color of each class, red, green, blue from 0 to 255.
+        groups: Group of each class by how often it occurs, ``"head"``, ``"common"`` or ``"tail"``;
+            empty for a benchmark without groups.
+        in_val: Whether each class occurs in the val scans of the release; empty where all do.
     """
 
     name: str
     ids: tuple[int, ...]
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
+    groups: tuple[str, ...] = ()
+    in_val: tuple[bool, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -109,6 +114,8 @@ def _load(name: str, file: str) -> LabelSet:
         ids=tuple(int(row["id"]) for row in rows),
         names=tuple(row["name"] for row in rows),
         colors=tuple((int(row["red"]), int(row["green"]), int(row["blue"])) for row in rows),
+        groups=tuple(row["group"] for row in rows if "group" in row),
+        in_val=tuple(row["in_val"] == "1" for row in rows if "in_val" in row),
     )
 
 

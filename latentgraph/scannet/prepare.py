@@ -17,7 +17,7 @@ from latentgraph.scannet import prepared
 from latentgraph.scannet.points import ScanError
 from latentgraph.scannet.reader import Scan, find_scans, read_scan, scan_files
 from latentgraph.scannet.report import Report
-from latentgraph.scannet.splits import spaces, split_of
+from latentgraph.scannet.splits import is_of, split_of
 
 _Findings = tuple[list[str], list[str]]
 Examine = Callable[[Path], _Findings]
@@ -59,7 +59,7 @@ def prepare(
     folder = prepared_folder(root, out)
     scans = find_scans(root)
     if split is not None:
-        scans = [scan for scan in scans if _is_of(scan.name, split)]
+        scans = [scan for scan in scans if is_of(scan.name, split)]
     if not scans:
         raise FileNotFoundError(f"there are no scans {f'of {split} ' if split else ''}under {root}")
 
@@ -185,14 +185,6 @@ def _up_to_date(scan: Path, folder: Path) -> dict[str, Any] | None:
     except ScanError:
         return None
     return content if content["source"] == prepared.fingerprint(scan_files(scan)) else None
-
-
-def _is_of(name: str, split: str) -> bool:
-    spaces(split)  # refuses what is no split
-    try:
-        return split_of(name) == split
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -3,6 +3,7 @@ r"""The score of the ScanNet benchmark: intersection over union, on the original
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,9 +75,9 @@ class Score:
     r"""The score of a set of scenes.
 
     A class that is neither true nor predicted anywhere is absent: its value is NaN, and
-    :attr:`miou` leaves it out. The official script stops at such a class, and other tools take 0
-    for it, which :attr:`miou_absent_as_zero` does. A class that is predicted but never true has
-    the value 0 and counts.
+    every mean but :attr:`miou_absent_as_zero` leaves it out. The official script stops at such a
+    class, and other tools take 0 for it. A class that is predicted but never true has the value 0
+    and counts.
 
     Args:
         confusion: What :func:`confusion_matrix` returns, added up over all scenes.
@@ -110,24 +111,64 @@ class Score:
         return float(self.iou.nan_to_num(0.0).mean())
 
     @property
+    def miou_in_val(self) -> float:
+        r"""Mean over the classes that occur in val of the release, 189 of ScanNet200's; absent
+        ones left out.
+        """
+        return self._mean(self.labels.in_val or (True,) * self.labels.num_classes)
+
+    @property
+    def group_miou(self) -> dict[str, float]:
+        r"""Mean over each group of classes, absent ones left out; NaN if all are."""
+        groups = self.labels.groups
+        return {
+            group: self._mean([other == group for other in groups])
+            for group in dict.fromkeys(groups)
+        }
+
+    @property
     def absent(self) -> list[str]:
         r"""Names of the absent classes."""
         missing = self.iou.isnan().tolist()
         return [name for name, gone in zip(self.labels.names, missing, strict=True) if gone]
 
     def __str__(self) -> str:
-        r"""A table of the classes in percent, then what is absent, then the mean."""
+        r"""A table of the classes in percent, then what is absent, then the means.
+
+        Beside the value of a class stand the vertices that have it, those of them that were
+        found, and those that have it or were taken for it.
+        """
         width = max(map(len, self.labels.names))
-        lines = [f"{'class':<{width}}  {'IoU':>6}  {'vertices':>11}"]
-        for name, value, count in zip(
-            self.labels.names, self.iou.tolist(), self.confusion.sum(dim=1).tolist(), strict=True
+        lines = [f"{'class':<{width}}  {'IoU':>6}  {'vertices':>11}  {'hits':>11}  {'union':>11}"]
+        true = self.confusion.sum(dim=1)
+        hits = self.confusion.diagonal()
+        union = true + self.confusion[:, :-1].sum(dim=0) - hits
+        for name, value, *counts in zip(
+            self.labels.names,
+            self.iou.tolist(),
+            *map(Tensor.tolist, (true, hits, union)),
+            strict=True,
         ):
             shown = "absent" if math.isnan(value) else f"{100 * value:.1f}"
-            lines.append(f"{name:<{width}}  {shown:>6}  {count:>11,}")
+            lines.append(
+                "  ".join([f"{name:<{width}}", f"{shown:>6}", *(f"{n:>11,}" for n in counts)])
+            )
         if self.absent:
             lines.append(
                 f"absent: {', '.join(self.absent)}; left out of the mean, which would be "
                 f"{100 * self.miou_absent_as_zero:.1f} with 0 for each"
             )
+        for group, mean in self.group_miou.items():
+            number = self.labels.groups.count(group)
+            lines.append(f"mIoU of the {number} {group} classes: {100 * mean:.1f}")
+        if self.labels.in_val:
+            number = sum(self.labels.in_val)
+            lines.append(f"mIoU of the {number} classes in val: {100 * self.miou_in_val:.1f}")
+            number = self.labels.num_classes
+            zero = 100 * self.miou_absent_as_zero
+            lines.append(f"mIoU of all {number} classes, 0 for absent ones: {zero:.1f}")
         lines.append(f"mIoU: {100 * self.miou:.1f}")
         return "\n".join(lines)
+
+    def _mean(self, counted: Sequence[bool]) -> float:
+        return float(self.iou[torch.tensor(counted)].nanmean())

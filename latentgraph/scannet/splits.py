@@ -51,6 +51,15 @@ def scans_of(split: str) -> list[str]:
     ]
 
 
+def is_of(scene: str, split: str) -> bool:
+    r"""Whether a name is that of a scene of this split."""
+    spaces(split)  # refuses what is no split
+    try:
+        return split_of(scene) == split
+    except ValueError:
+        return False
+
+
 def split_of(scene: str) -> str:
     r"""The split that a scene such as ``"scene0011_00"`` belongs to.
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from latentgraph.scannet.labels import SCANNET20, LabelSet
+from latentgraph.scannet.labels import SCANNET20, SCANNET200, LabelSet
 from latentgraph.scannet.score import Score, class_iou, confusion_matrix, mean_iou
 
 THREE = LabelSet("three", (1, 5, 8), ("wall", "chair", "door"), ((0, 0, 0),) * 3)
@@ -49,7 +49,7 @@ def test_an_absent_class_is_left_out_of_the_mean_and_named() -> None:
     assert score.miou == pytest.approx(1 / 3)
     assert score.miou_absent_as_zero == pytest.approx(2 / 9)
     said = str(score).splitlines()
-    assert said[3].split() == ["door", "absent", "0"]
+    assert said[3].split() == ["door", "absent", "0", "0", "0"]
     assert said[4] == "absent: door; left out of the mean, which would be 22.2 with 0 for each"
     assert said[5] == "mIoU: 33.3"
 
@@ -68,10 +68,10 @@ def test_nothing_to_score() -> None:
 def test_table() -> None:
     lines = str(_score([0, 0, 1, 1, 2], [0, 0, 0, 1, 2])).splitlines()
     assert [line.split() for line in lines] == [
-        ["class", "IoU", "vertices"],
-        ["wall", "66.7", "3"],
-        ["chair", "50.0", "1"],
-        ["door", "100.0", "1"],
+        ["class", "IoU", "vertices", "hits", "union"],
+        ["wall", "66.7", "3", "2", "3"],
+        ["chair", "50.0", "1", "1", "2"],
+        ["door", "100.0", "1", "1", "1"],
         ["mIoU:", "72.2"],
     ]
 
@@ -108,35 +108,98 @@ def test_inputs_that_cannot_be() -> None:
         Score(torch.ones(3, 4), SCANNET20)
 
 
-def _official(prediction: list[int], target: list[int], classes: range) -> list[float]:
-    r"""Sets of vertices, class by class, as the benchmark describes its score."""
-    annotated = {i for i, true in enumerate(target) if true in classes}
+def test_means_of_groups_and_of_val() -> None:
+    names = ("wall", "chair", "door", "sink", "mug", "pen")
+    groups = ("head", "head", "common", "common", "tail", "tail")
+    in_val = (True, True, True, True, True, False)
+    labels = LabelSet("six", (1, 2, 3, 4, 5, 6), names, ((0, 0, 0),) * 6, groups, in_val)
+    # wall 1/2, chair 0 (predicted, never true), door 1, sink absent, mug absent, pen 1/3
+    target, prediction = [0, 0, 2, 5, 5, 5], [0, 1, 2, 5, -1, 9]
+    score = Score(confusion_matrix(_vector(prediction), _vector(target), 6), labels)
+    assert score.group_miou == pytest.approx({"head": 1 / 4, "common": 1.0, "tail": 1 / 3})
+    assert score.miou_in_val == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert score.miou_absent_as_zero == pytest.approx((1 / 2 + 1 + 1 / 3) / 6)
+    assert str(score).splitlines()[7:] == [
+        "absent: sink, mug; left out of the mean, which would be 30.6 with 0 for each",
+        "mIoU of the 2 head classes: 25.0",
+        "mIoU of the 2 common classes: 100.0",
+        "mIoU of the 2 tail classes: 33.3",
+        "mIoU of the 5 classes in val: 50.0",
+        "mIoU of all 6 classes, 0 for absent ones: 30.6",
+        "mIoU: 45.8",
+    ]
+
+
+def test_means_of_scannet200() -> None:
+    labels = SCANNET200
+    assert {group: labels.groups.count(group) for group in dict.fromkeys(labels.groups)} == {
+        "head": 66,
+        "common": 68,
+        "tail": 66,
+    }
+    assert sum(labels.in_val) == 189
+    # All right where val has the class, and nothing else there: 189 ones.
+    in_val = torch.tensor(labels.in_val)
+    score = Score(torch.eye(200, 201).long() * in_val[:, None], labels)
+    assert score.miou_in_val == score.miou == 1.0
+    assert score.miou_absent_as_zero == pytest.approx(189 / 200)
+    assert len(score.absent) == 11
+    lines = str(score).splitlines()
+    assert lines[-3:-1] == [
+        "mIoU of the 189 classes in val: 100.0",
+        "mIoU of all 200 classes, 0 for absent ones: 94.5",
+    ]
+
+
+def _official(scans: list[list[tuple[int, int]]], ids: tuple[int, ...]) -> list[float]:
+    r"""The benchmark's words on pairs of a predicted and a true id, class by class.
+
+    A vertex is looked at if its true id is a class. Then it is a true positive of its class, or a
+    false negative of it; and in that case a false positive of the class that was predicted.
+    """
+    looked_at = [pair for scan in scans for pair in scan if pair[1] in ids]
     values = []
-    for c in classes:
-        true = {i for i in annotated if target[i] == c}
-        predicted = {i for i in annotated if prediction[i] == c}
-        union = len(true | predicted)
-        values.append(len(true & predicted) / union if union else math.nan)
+    for class_id in ids:
+        tp = fp = fn = 0
+        for predicted, true in looked_at:
+            tp += predicted == true == class_id
+            fn += true == class_id != predicted
+            fp += predicted == class_id != true
+        values.append(tp / (tp + fp + fn) if tp + fp + fn else math.nan)
     return values
 
 
+def _cases(labels: LabelSet) -> st.SearchStrategy[tuple[LabelSet, list[list[tuple[int, int]]]]]:
+    # Few of the classes, so that they meet, beside ids of no class: 0, 50 and 149 among them.
+    some = [*labels.ids[:4], *labels.ids[-2:], 0, -1, 13, 50, 149, 1 << 15]
+    ids = st.sampled_from(some)
+    scan = st.lists(st.tuples(ids, ids), max_size=7)
+    return st.tuples(st.just(labels), st.lists(scan, max_size=3))
+
+
 @settings(max_examples=1000, deadline=None)
-@given(
-    st.integers(1, 7).flatmap(
-        lambda c: st.tuples(
-            st.just(c),
-            st.lists(st.tuples(st.integers(-2, c + 2), st.integers(-2, c + 2)), max_size=23),
-        )
-    )
-)
-def test_equal_to_the_definition_to_the_last_digit(case: tuple[int, list[tuple[int, int]]]) -> None:
-    num_classes, pairs = case
-    prediction, target = [p for p, _ in pairs], [t for _, t in pairs]
-    iou = class_iou(confusion_matrix(_vector(prediction), _vector(target), num_classes))
-    expected = _official(prediction, target, range(num_classes))
+@given(st.sampled_from([THREE, SCANNET20, SCANNET200]).flatmap(_cases))
+def test_equal_to_the_official_definition_to_the_last_digit(
+    case: tuple[LabelSet, list[list[tuple[int, int]]]],
+) -> None:
+    labels, scans = case
+    classes = labels.num_classes
+    confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)
+    for scan in scans:
+        predicted, true = (labels.encode(_vector([pair[i] for pair in scan])) for i in (0, 1))
+        confusion += confusion_matrix(predicted, true, classes)
+    score = Score(confusion, labels)
+    expected = _official(scans, labels.ids)
     torch.testing.assert_close(
-        iou, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0, equal_nan=True
+        score.iou, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0, equal_nan=True
     )
+    present = [value for value in expected if not math.isnan(value)]
+    assert score.miou_absent_as_zero == pytest.approx(math.fsum(present) / classes, rel=1e-15)
+    if present:
+        assert score.miou == pytest.approx(math.fsum(present) / len(present), rel=1e-15)
+    for group, mean in score.group_miou.items():
+        mine = [v for v, g in zip(expected, labels.groups, strict=True) if g == group and v == v]
+        assert math.isnan(mean) if not mine else mean == pytest.approx(math.fsum(mine) / len(mine))
 
 
 def _vector(values: list[int]) -> Tensor:
