@@ -35,7 +35,7 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
 .PHONY: help env demo test test-slow test-nightly lint docs examples dist \
-	compare bench tables scatter clean
+	compare apartments bench tables scatter clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ dist: $(STAMP) ## wheel and sdist, checked, the wheel tried from outside the che
 
 compare: $(STAMP) ## blocks side by side: ARGS="--scenes apartments --seeds 3"
 	$(PY) -m benchmarks.compare $(ARGS)
+
+apartments: $(STAMP) ## context that differs from room to room, hours: ARGS="--seeds 1 --epochs 8"
+	$(PY) -m benchmarks.apartments $(ARGS)
 
 bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.voxel_conv

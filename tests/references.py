@@ -61,6 +61,9 @@ def latent_gnn(
     q = l2(linear_norm(block.visible, x), 1)
     k = q if symmetric else l2(linear_norm(block.latent, x), 1)
     beside = [] if affinity_x is None else [affinity_x]
+    if block.votes is not None:
+        voted = affinity_x[:, :-1] + x @ block.votes.weight.T
+        beside = [voted, (voted**2).sum(1, keepdim=True) / 6]
     kernels, messages = [], []
     for kernel in block.kernels:
         psi = scores(kernel.psi_v2l, q)

@@ -18,6 +18,7 @@ from latentgraph.functional.affinity import (
     largest_of_rows,
     sum_squares_over_nodes,
 )
+from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.spans import auto_chunk_size
@@ -26,6 +27,7 @@ from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
 from latentgraph.nn.linear_norm import LinearNorm, Norm, RowFunction
 from latentgraph.nn.message_graph import Weights, graph_of_kernels
+from latentgraph.nn.position_features import moved_features
 from latentgraph.nn.visible_to_latent import VisibleToLatentConv
 
 
@@ -61,6 +63,17 @@ class Kernel(nn.Module):
         self.psi_v2l = LinearNorm(width, num_latents, norm, **factory)
         self.psi_l2v = None if symmetric else LinearNorm(width, num_latents, norm, **factory)
         self.conv = LinearNorm(channels, channels, norm, **factory) if graph_conv else None
+
+    @torch.no_grad()
+    def start_as_windows(self, affinity_channels: int) -> None:
+        r"""Scores :math:`2 c \cdot p - \|p\|^2`, highest at a place c of each latent node."""
+        places = torch.randn_like(self.psi_v2l.linear.weight[:, -affinity_channels:-1])
+        for psi in (self.psi_v2l, self.psi_l2v):
+            if psi is not None:
+                psi.linear.weight[:, -affinity_channels:-1] = 2 * places
+                psi.linear.weight[:, -1] = -1
+                if psi.norm is not None:
+                    nn.init.constant_(psi.norm.bias, -1)
 
 
 class LatentGNN(nn.Module):
@@ -101,6 +114,7 @@ class LatentGNN(nn.Module):
     mixing             :math:`2 B c \sum_m d_m^2`, or 0 with ``"none"``
     back and up        :math:`N D c + N M c C`, or :math:`N D C + B D c C` where :math:`W_{up}` is
                        applied to the latent nodes, as it is if :math:`D C < D c + M c C`
+    ``votes``          :math:`2 N C (a - 1)`
     ``graph_conv``     :math:`N M c^2`; it keeps :math:`W_{up}` on the visible nodes
     =================  ==================================================================
 
@@ -126,6 +140,14 @@ class LatentGNN(nn.Module):
             nodes; None keeps all.
         affinity_channels: size of further features that only the affinities see, concatenated to q
             and k before :math:`\Theta` (:func:`position_features` has 4).
+        windows: the last ``affinity_channels`` are :func:`position_features`, and each latent node
+            starts as a window around a place of its own, drawn from a normal distribution with the
+            rms radius of the graph: before the norm its score is
+            :math:`2 c \cdot p - \|p\|^2` and what q adds; the shift of the norm starts at -1.
+        votes: every node moves by :math:`x W_{vote}`, which starts at 0, before the affinities see
+            where it is, so that nodes of one object or room can meet, as in `VoteNet
+            <https://arxiv.org/abs/1904.09664>`_ (ICCV 2019). ``affinity_x`` has to be
+            :func:`position_features` at their default scale.
         gamma_init: :math:`\gamma` at the start; 0 makes the block the identity.
         residual: whether x is added; without it
             :math:`out = \gamma\, norm([V_1 \dots V_M] W_{up})`.
@@ -150,6 +172,8 @@ class LatentGNN(nn.Module):
         temperature: float | Literal["learned"] = 1.0,
         top_k: int | None = None,
         affinity_channels: int = 0,
+        windows: bool = False,
+        votes: bool = False,
         gamma_init: float = 0.0,
         residual: bool = True,
         chunk_size: int | None = None,
@@ -170,11 +194,16 @@ class LatentGNN(nn.Module):
             raise ValueError(
                 f"expected top_k from 1 to {max(latent_dims)}, the most latent_dims, got {top_k}"
             )
+        if (windows or votes) and affinity_channels < 2:
+            raise ValueError(
+                "expected affinity_channels of at least 2, positions and a squared radius, with "
+                f"windows or votes, got {affinity_channels}"
+            )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.channels, self.latent_dims = channels, tuple(latent_dims)
         self.reduction, self.mode, self.mixing = reduction, mode, mixing
         self.affinity_channels, self.gamma_init = affinity_channels, gamma_init
-        self.top_k = top_k
+        self.top_k, self.windows = top_k, windows
         self.residual, self.chunk_size = residual, chunk_size
         width = channels // reduction
         symmetric = mode == "symmetric"
@@ -184,6 +213,9 @@ class LatentGNN(nn.Module):
             Kernel(width, affinity_channels, d, symmetric, graph_conv, norm, **factory)
             for d in self.latent_dims
         )
+        self.votes: nn.Linear | None = None
+        if votes:
+            self.votes = nn.Linear(channels, affinity_channels - 1, bias=False, **factory)
         self.up = LinearNorm(width * len(self.latent_dims), channels, norm, **factory)
         self.gamma = nn.Parameter(torch.empty(1, **factory))
         self.log_temperature: nn.Parameter | None = None
@@ -200,6 +232,11 @@ class LatentGNN(nn.Module):
         for module in self.modules():
             if isinstance(module, LinearNorm):
                 module.reset_parameters()
+        for kernel in self.kernels:
+            if self.windows and isinstance(kernel, Kernel):
+                kernel.start_as_windows(self.affinity_channels)
+        if self.votes is not None:
+            nn.init.zeros_(self.votes.weight)
         nn.init.constant_(self.gamma, self.gamma_init)
         if self.log_temperature is not None:
             nn.init.constant_(self.log_temperature, math.log(1 / 8))
@@ -287,10 +324,12 @@ class LatentGNN(nn.Module):
         return (affinity_x,)
 
     def __repr__(self) -> str:
-        top_k = "" if self.top_k is None else f", top_k={self.top_k}"
+        options = "" if self.top_k is None else f", top_k={self.top_k}"
+        options += ", windows=True" if self.windows else ""
+        options += "" if self.votes is None else ", votes=True"
         return (
             f"{type(self).__name__}({self.channels}, latent_dims={self.latent_dims}, "
-            f"reduction={self.reduction}, mode={self.mode!r}, mixing={self.mixing!r}{top_k})"
+            f"reduction={self.reduction}, mode={self.mode!r}, mixing={self.mixing!r}{options})"
         )
 
 
@@ -324,6 +363,8 @@ class _Steps:
         weights = {id(w): w for function in functions for w in function.weights}
         if isinstance(self.temperature, Tensor):
             weights[id(self.temperature)] = self.temperature
+        if self.block.votes is not None:
+            weights[id(self.block.votes.weight)] = self.block.votes.weight
         listed = tuple(weights.values())
         return Passes(self.encode, self.update, self.decode, listed, self.block.residual)
 
@@ -367,7 +408,7 @@ class _Steps:
             return self.sent
         q = LF.l2(self.visible(chunk.x))
         with full_precision(q):
-            seen = _beside(q, chunk)
+            seen = self.beside(q, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_v2l]
             if self.block.mode == "symmetric":
                 weights = [LF.l2(p) for p in weights]
@@ -383,11 +424,20 @@ class _Steps:
             return self.was_read
         k = LF.l2(self.latent(chunk.x))
         with full_precision(k):
-            seen = _beside(k, chunk)
+            seen = self.beside(k, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_l2v]
         if self.needs_all_nodes:
             self.was_read = weights
         return weights
+
+    def beside(self, q: Tensor, chunk: Chunk) -> Tensor:
+        r"""q and the further features that the affinities see."""
+        if len(chunk.inputs) == 1:
+            return q
+        further, votes = chunk.inputs[1], self.block.votes
+        if votes is not None:
+            further = moved_features(further, linear(chunk.x, votes.weight))
+        return torch.cat([q, further.to(q.dtype)], -1)
 
     def scores(self, psi: RowFunction, seen: Tensor) -> Tensor:
         r"""Edge weights of one kernel, not yet normalized."""
@@ -449,10 +499,3 @@ class _Steps:
             sent = [LF.l2_over_nodes(p, batch) for p in sent]
         read = [LF.l2(s) for s in self.read(chunk)]
         return q, zip(sent, read, self.normalized(self.encode(chunk)), strict=True)
-
-
-def _beside(q: Tensor, chunk: Chunk) -> Tensor:
-    r"""q and the further features that the affinities see."""
-    if len(chunk.inputs) == 1:
-        return q
-    return torch.cat([q, *(t.to(q.dtype) for t in chunk.inputs[1:])], -1)

@@ -10,12 +10,14 @@ from latentgraph.functional import Ragged
 from latentgraph.functional.affinity import max_over_nodes
 from latentgraph.functional.precision import wide
 
+SCALE = 6.0
+
 
 def position_features(
     pos: Tensor,
     batch: Tensor | Ragged | None = None,
     batch_size: int | None = None,
-    scale: float = 6.0,
+    scale: float = SCALE,
 ) -> Tensor:
     r"""Positions, centered in each graph and in units of its size, beside their squared radius.
 
@@ -49,3 +51,17 @@ def position_features(
     inverse_radius = LF.to_nodes(variance.clamp_min(1e-24).rsqrt(), graphs).view(-1, 1)
     unit = centered * inverse_radius
     return torch.cat([unit, (unit * unit).sum(1, keepdim=True)], 1) * scale
+
+
+def moved_features(features: Tensor, shift: Tensor) -> Tensor:
+    r"""Position features at the default scale, as if every node stood elsewhere.
+
+    Args:
+        features: (..., D + 1), of :func:`position_features`.
+        shift: (..., D), in the same unit.
+
+    Returns:
+        (..., D + 1), float32 or wider.
+    """
+    moved = wide(features[..., :-1]) + wide(shift)
+    return torch.cat([moved, (moved * moved).sum(-1, keepdim=True) / SCALE], -1)

@@ -73,6 +73,90 @@ def test_equals_the_formulas_with_options(mode, mixing, temperature, affinity_ch
     assert_equals_reference(*made, affinity_x)
 
 
+@pytest.mark.parametrize("norm", ["layer_norm", "batch_norm train", "batch_norm eval", None])
+@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
+def test_equals_the_formulas_with_votes(mode, norm) -> None:
+    made = block_and_copy(
+        norm, mode=mode, latent_dims=THREE, affinity_channels=4, windows=True, votes=True
+    )
+    _, batch, batch_size = nodes()
+    pos = torch.randn(len(batch), 3).double()
+    assert_equals_reference(*made, position_features(pos, batch, batch_size))
+
+
+@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
+def test_windows_start_around_places_of_their_own(mode) -> None:
+    torch.manual_seed(0)
+    made = LatentGNN(
+        CHANNELS, THREE, mode=mode, norm="batch_norm", affinity_channels=3, windows=True
+    )
+    for kernel in made.kernels:
+        weight = kernel.psi_v2l.linear.weight[:, -3:]
+        assert (weight[:, 2] == -1).all()
+        assert (kernel.psi_v2l.norm.bias == -1).all()
+        if kernel.psi_l2v is not None:
+            assert torch.equal(kernel.psi_l2v.linear.weight[:, -3:], weight)
+        # Among places on a grid the score, a paraboloid, is highest next to that of the latent.
+        grid = torch.cartesian_prod(*[torch.linspace(-5, 5, 101)] * 2)
+        scores = torch.cat([grid, grid.square().sum(1, keepdim=True)], 1) @ weight.T
+        assert torch.allclose(grid[scores.argmax(0)], weight[:, :2] / 2, atol=0.051)
+    everywhere = torch.cat([k.psi_v2l.linear.weight[:, -3:-1] for k in made.kernels]) / 2
+    assert 0.3 < everywhere.std() < 2
+
+
+def test_votes_start_at_zero_and_learn() -> None:
+    x, batch, batch_size = nodes(dtype=torch.float32)
+    options = {"mode": "symmetric", "affinity_channels": 4, "windows": True, "gamma_init": 1.0}
+    seen = position_features(torch.randn(len(x), 3), batch, batch_size)
+    made, other = (LatentGNN(CHANNELS, ONE, votes=votes, **options) for votes in (True, False))
+    assert made.votes is not None
+    assert not made.votes.weight.any()
+    other.load_state_dict({k: v for k, v in made.state_dict().items() if k != "votes.weight"})
+    outs = [block(x, batch, batch_size, affinity_x=seen) for block in (made, other)]
+    assert_equal(*outs)
+    outs[0].square().sum().backward()
+    assert made.votes.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
+def test_votes_stream_and_take_part_in_the_gradient(mode) -> None:
+    made = randomized(
+        LatentGNN(CHANNELS, ONE, mode=mode, affinity_channels=4, windows=True, votes=True)
+    )
+    x, batch, batch_size = nodes()
+    x.requires_grad_()
+    seen = position_features(torch.randn(len(x), 3).double(), batch, batch_size).requires_grad_()
+    leaves = (x, seen, *made.parameters())
+    results = []
+    for made.chunk_size in (100, 3):
+        out = made(x, Ragged(batch, batch_size), affinity_x=seen)
+        results.append((out, *torch.autograd.grad(out.square().sum(), leaves)))
+    assert_all_equal(*results)
+    (of_votes,) = [
+        g for g, p in zip(results[0][3:], made.parameters(), strict=True) if p is made.votes.weight
+    ]
+    assert of_votes.abs().max() > 1e-3
+    order = torch.randperm(len(x))
+    assert_equal(made(x[order], batch[order], batch_size, affinity_x=seen[order]), out[order])
+
+
+def test_votes_export_with_any_number_of_nodes() -> None:
+    made = LatentGNN(CHANNELS, ONE, mode="symmetric", affinity_channels=4, windows=True, votes=True)
+    randomized(made, torch.float32).eval()
+    n = torch.export.Dim("n", min=2, max=1000)
+    x, seen = torch.randn(13, CHANNELS), torch.randn(13, 4)
+    shapes = {"x": {0: n}, "affinity_x": {0: n}}
+    program = torch.export.export(made, (x,), {"affinity_x": seen}, dynamic_shapes=shapes).module()
+    x, seen = torch.randn(29, CHANNELS), torch.randn(29, 4)
+    assert_equal(program(x, affinity_x=seen), made(x, affinity_x=seen))
+
+
+@pytest.mark.parametrize("option", ["windows", "votes"])
+def test_options_on_positions_need_positions(option) -> None:
+    with pytest.raises(ValueError, match="affinity_channels of at least 2,"):
+        LatentGNN(CHANNELS, affinity_channels=1, **{option: True})
+
+
 @pytest.mark.parametrize("chunk_size", [None, 3])
 @pytest.mark.parametrize("graph_conv", [False, True], ids=["plain", "graph_conv"])
 def test_without_residual_x_is_not_added(graph_conv, chunk_size) -> None:

@@ -42,7 +42,8 @@ def of_latent_gnn(block: LatentGNN, n: int, graphs: int) -> int:
     big, c = block.channels, block.channels // block.reduction
     dims, a, kernels = block.latent_dims, block.affinity_channels, len(block.latent_dims)
     d = sum(dims)
-    seen = 2 * n * big * c + 2 * n * (c + a) * d
+    moved = 0 if block.votes is None else n * big * (a - 1)
+    seen = 2 * n * big * c + 2 * n * (c + a) * d + 2 * moved
     if block.mode == "symmetric" and block.training and block.visible.needs_all_rows:
         seen //= 2
     mixing = 0 if block.mixing == "none" else 2 * graphs * c * sum(k * k for k in dims)
@@ -108,10 +109,12 @@ def test_blocks_of_two_passes(make, sizes, chunk_size, needs_grad) -> None:
 @pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
 def test_batch_norm_in_training_and_affinity_channels(mode) -> None:
     for training in (True, False):
-        block = LatentGNN(23, (5,), 3, mode, "batch_norm", affinity_channels=4).train(training)
-        x, batch = ragged(SIZES["several"], 23)
-        positions = torch.randn(len(x), 4)
-        assert counted(block, x, batch, 4, positions) == of_latent_gnn(block, len(x), 4)
+        for votes in (True, False):
+            options = {"affinity_channels": 4, "votes": votes}
+            block = LatentGNN(23, (5,), 3, mode, "batch_norm", **options).train(training)
+            x, batch = ragged(SIZES["several"], 23)
+            positions = torch.randn(len(x), 4)
+            assert counted(block, x, batch, 4, positions) == of_latent_gnn(block, len(x), 4)
 
 
 @pytest.mark.parametrize("needs_grad", [True, False], ids=["grad", "no_grad"])

@@ -1,0 +1,1 @@
+r"""Context that differs from room to room: ``make apartments``."""

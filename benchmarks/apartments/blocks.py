@@ -1,0 +1,105 @@
+r"""The rows of the table: blocks of the library by name, and controls that are only here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from latentgraph.functional import Ragged
+from latentgraph.nn import GlobalContext
+from latentgraph.nn.position_features import SCALE
+
+SHALLOW, DEEP = (16, 32, 64), (16, 32, 64, 128)
+PLACES = {
+    "latent_dims": [32],
+    "mode": "symmetric",
+    "norm": "batch_norm",
+    "mixing": "none",
+    "affinity_channels": 4,
+    "gamma_init": 1.0,
+}
+WINDOWS = PLACES | {"windows": True}
+VOTES = WINDOWS | {"votes": True}
+MIXED = VOTES | {"mixing": "cosine", "temperature": 0.02}
+MEAN = {"pool": "mean"}
+PUBLISHED = {"latent_dims": [32], "norm": "batch_norm"}
+
+
+class Row(NamedTuple):
+    r"""A network: the block at the bottleneck, its options, and the widths of the levels."""
+
+    block: str | None
+    options: dict[str, Any]
+    channels: tuple[int, ...] = SHALLOW
+    true_rooms: bool = False
+
+
+ROWS = {
+    "no context": Row(None, {}),
+    "mean pooling, MLP": Row("GlobalContext", MEAN),
+    "windows": Row("LatentGNN", WINDOWS),
+    "windows, votes": Row("LatentGNN", VOTES),
+    "windows, votes, mixing": Row("LatentGNN", MIXED),
+    "oracle: mean over the true room, MLP": Row("GlobalContext", MEAN, true_rooms=True),
+    "LatentGNN as published": Row("LatentGNN", PUBLISHED),
+    "positions, random start": Row("LatentGNN", PLACES),
+    "no context, deeper": Row(None, {}, DEEP),
+    "windows, votes, deeper": Row("LatentGNN", VOTES, DEEP),
+    "means over a grid, MLP": Row("GridMeans", {}),
+    "dense non-local with positions": Row("PlacedNonLocal", {}),
+    "GlobalContext": Row("GlobalContext", {}),
+}
+
+
+class GridMeans(nn.Module):
+    r"""Mean pooling over the cells of a grid whose edge is the rms radius of the scene, and MLP."""
+
+    affinity_channels = 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.context = GlobalContext(channels, pool="mean")
+
+    def weights(self, affinity_x: Tensor) -> Tensor:
+        r"""(n, n), whether two nodes are of one cell."""
+        cell = torch.floor(affinity_x[:, :2] / SCALE)
+        return (cell.unsqueeze(0) == cell.unsqueeze(1)).all(2).float()
+
+    def forward(self, x: Tensor, graphs: Ragged, affinity_x: Tensor) -> Tensor:
+        cell = torch.floor(affinity_x[:, :2] / SCALE).long()
+        key = torch.cat([graphs.batch.unsqueeze(1), cell], 1)
+        out: Tensor = self.context(x, torch.unique(key, dim=0, return_inverse=True)[1])
+        return out
+
+
+class PlacedNonLocal(nn.Module):
+    r"""Dense attention whose queries and keys see positions; batch norm with scale 0 at the end."""
+
+    affinity_channels = 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.theta, self.phi = (nn.Linear(channels + 4, inner) for _ in range(2))
+        self.g, self.out = nn.Linear(channels, inner), nn.Linear(inner, channels)
+        self.norm = nn.BatchNorm1d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def weights(self, x: Tensor, affinity_x: Tensor) -> Tensor:
+        r"""(n, n), [i, j] with which i hears from j."""
+        seen = torch.cat([x, affinity_x], 1)
+        theta, phi = self.theta(seen), self.phi(seen)
+        return (theta @ phi.T / theta.size(1) ** 0.5).softmax(1)
+
+    def forward(self, x: Tensor, graphs: Ragged, affinity_x: Tensor) -> Tensor:
+        received = x.new_empty(x.size(0), self.g.out_features)
+        for b in range(graphs.batch_size):
+            own = graphs.batch == b
+            received[own] = self.weights(x[own], affinity_x[own]) @ self.g(x[own])
+        out: Tensor = x + self.norm(self.out(received))
+        return out
+
+
+CONTROLS = {"GridMeans": GridMeans, "PlacedNonLocal": PlacedNonLocal}
