@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -194,7 +195,7 @@ def _alone(folder: Path) -> Iterator[None]:
     A folder that was made for this goes again if nothing came to lie in it.
     """
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     try:
         with _lock(folder / ".lock"):
             yield
@@ -202,6 +203,17 @@ def _alone(folder: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):  # there is something in it
                 folder.rmdir()
+
+
+def _make(folder: Path) -> None:
+    r"""Make a folder that others may make or remove at this moment."""
+    while not folder.is_dir():
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # it was there, and is no longer
+                if not S_ISDIR(folder.lstat().st_mode):
+                    raise
 
 
 @contextmanager
@@ -212,7 +224,7 @@ def _lock(path: Path) -> Iterator[None]:
         yield
         return
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # whoever came first has removed the folder since
