@@ -2,6 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 from runpy import run_path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -10,6 +12,7 @@ def main_of(name: str) -> Callable[..., tuple[float, ...]]:
     return main
 
 
+@pytest.mark.slow
 def test_custom_layers_learn_in_both_forms() -> None:
     dense, edges = main_of("custom_layers.py")()
     assert dense < 0.05
@@ -22,12 +25,14 @@ def test_local_convolutions_fail_where_latent_gnn_does_not() -> None:
     assert context > 0.9
 
 
+@pytest.mark.slow
 def test_context_tells_the_light_of_an_image() -> None:
     none, global_context, latent_gnn = main_of("grid_features.py")()
     assert none > 0.3
     assert max(global_context, latent_gnn) < 0.2
 
 
+@pytest.mark.slow
 def test_every_block_classifies_digits(tmp_path, capsys) -> None:
     accuracy = main_of("image_classification.py")(epochs=3, out=str(tmp_path))
     assert len(accuracy) == 6

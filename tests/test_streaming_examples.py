@@ -19,6 +19,7 @@ def own() -> dict[str, Any]:
     return run_path(str(EXAMPLES / "own_streaming_block.py"))
 
 
+@pytest.mark.slow
 def test_own_block_learns_and_streams(own) -> None:
     error, chunks, from_file = own["main"](num_nodes=5_003)
     assert error < 0.1
