@@ -1,17 +1,22 @@
 r"""Settings of the documentation; it also writes the API pages from the exported names."""
 
 import importlib
+import os
 import pkgutil
 import shutil
 from functools import cache
 from pathlib import Path
 
 from docutils.nodes import Element
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.util.logging import getLogger
 
 import latentgraph
+
+logger = getLogger(__name__)
 
 project = "latentgraph"
 author = "the latentgraph authors"
@@ -28,9 +33,11 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+# Small tensors lose more to waiting threads than they gain; the tutorials' kernels inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 180
+nb_execution_timeout = 180  # seconds for a cell, and for all of a tutorial
 exclude_patterns = ["_build"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
@@ -101,6 +108,14 @@ def follow_export(
     return None
 
 
+def check_time_of_tutorials(app: Sphinx, env: BuildEnvironment) -> None:
+    for page, facts in NbMetadataCollector.get_doc_data(env).items():
+        seconds = facts.get("exec_data", {}).get("runtime") or 0.0
+        if seconds > nb_execution_timeout:
+            logger.warning("%s may run for %d s, took %.0f", page, nb_execution_timeout, seconds)
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
     app.connect("missing-reference", follow_export)
+    app.connect("env-updated", check_time_of_tutorials)
