@@ -114,7 +114,7 @@ def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tenso
         Same shape, float32 or wider.
     """
     weight = wide(weight)
-    batch = Ragged.of(batch, num_nodes=weight.size(0))
+    batch = Ragged.of(batch, num_nodes=weight.size(0), device=weight.device)
     return weight * _spread(inverse_norm(sum_squares_over_nodes(weight, batch)), weight, batch)
 
 
@@ -129,7 +129,7 @@ def softmax_over_nodes(score: Tensor, batch: Tensor | Ragged | None = None) -> T
         Same shape, float32 or wider.
     """
     score = wide(score)
-    batch = Ragged.of(batch, num_nodes=score.size(0))
+    batch = Ragged.of(batch, num_nodes=score.size(0), device=score.device)
     highest = max_over_nodes(score, batch)
     weight = (score - _shift(highest, score, batch)).exp()
     return weight * _spread(sum_nodes(weight, batch).clamp_min(1e-38).reciprocal(), weight, batch)
@@ -163,7 +163,12 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
 
     Returns:
         (B, d, d), rows sum to one, float32 or wider.
+
+    Raises:
+        ValueError: a temperature, as a number, of 0 or below.
     """
+    if isinstance(temperature, float | int) and not temperature > 0:
+        raise ValueError(f"expected temperature above 0, got {temperature}")
     direction = l2(z)
     with full_precision(direction):
         return (direction @ direction.mT / temperature).softmax(-1)

@@ -22,7 +22,7 @@ from latentgraph.functional.ragged import Ragged, _read, layout
 __all__ = ["latent_to_visible", "visible_to_latent"]
 
 
-def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
+def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     r"""Sum over the nodes of each graph: :math:`Z_b = P_b^\top X_b`.
 
     Args:
@@ -32,7 +32,16 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) ->
 
     Returns:
         (B, d, c). A graph without nodes has zeros.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit.
     """
+    if x.shape[:-1] != weight.shape[:-1] or x.dtype != weight.dtype:
+        raise ValueError(
+            f"expected weight of shape {(*x.shape[:-1], 'd')} and {x.dtype}, "
+            f"got {tuple(weight.shape)} of {weight.dtype}"
+        )
+    batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     with full_precision(x):
         if batch is None:
             return _stacked(weight).mT @ _stacked(x)
@@ -40,7 +49,7 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Ragged | None = None) ->
         return z
 
 
-def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) -> Tensor:
+def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     r"""Sum over the latent nodes of a node's graph: :math:`Y_b = S_b Z_b`.
 
     Args:
@@ -50,7 +59,18 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Ragged | None = None) ->
 
     Returns:
         (N, c), or (B, n, c).
+
+    Raises:
+        ValueError: shapes or dtypes do not fit.
     """
+    batch_size = z.size(0) if isinstance(batch, Tensor) else None
+    batch = Ragged.of(batch, batch_size, num_nodes=weight.size(0), device=weight.device)
+    num_graphs = weight.shape[:-2].numel() if batch is None else batch.batch_size
+    if z.dim() != 3 or z.shape[:2] != (num_graphs, weight.size(-1)) or z.dtype != weight.dtype:
+        raise ValueError(
+            f"expected z of shape {(num_graphs, weight.size(-1), 'c')} and {weight.dtype}, "
+            f"got {tuple(z.shape)} of {z.dtype}"
+        )
     with full_precision(z):
         if batch is None:
             return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)

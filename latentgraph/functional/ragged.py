@@ -50,25 +50,30 @@ class Ragged:
         batch_size: int | None = None,
         *,
         num_nodes: int | None = None,
+        device: torch.device | None = None,
     ) -> Ragged | None:
-        r"""What a layer was given as ``batch``, checked against its number of nodes.
+        r"""What a layer was given as ``batch``, checked against its nodes.
 
         Args:
             batch: a batch vector, a :class:`Ragged`, or None for one graph.
             batch_size: number of graphs, if known.
             num_nodes: number of nodes N that ``batch`` has to describe.
+            device: where the nodes lie, and ``batch`` has to.
 
         Returns:
             A :class:`Ragged`, or None where all nodes are one graph.
 
         Raises:
-            ValueError: the length or ``batch_size`` does not fit.
+            ValueError: the length, the device or ``batch_size`` does not fit.
             TypeError: ``batch`` is neither.
         """
         if batch is None:
             if batch_size not in (None, 1):
                 raise ValueError(f"expected batch with batch_size={batch_size}, got batch=None")
             return None
+        given = batch.batch if isinstance(batch, Ragged) else batch
+        if device is not None and isinstance(given, Tensor) and given.device != device:
+            raise ValueError(f"expected batch on {device}, as the nodes are, got {given.device}")
         if isinstance(batch, Ragged):
             if batch_size is not None and batch_size != batch.batch_size:
                 raise ValueError(

@@ -38,9 +38,12 @@ def stream(
         The output of the block, in the shape, dtype and memory format of the first input.
 
     Raises:
+        ValueError: ``chunk_size`` is below 1.
         RuntimeError: in the backward pass, if the functions use a tensor that needs a gradient and
             is not listed in ``weights``: its gradient would be lost.
     """
+    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+        raise ValueError(f"expected chunk_size of 1 or more, or None, got {chunk_size!r}")
     flat = batch is None and inputs[0].dim() == 2
     if flat:
         inputs = tuple(t.unsqueeze(0) for t in inputs)

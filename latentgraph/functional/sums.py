@@ -18,8 +18,9 @@ from latentgraph.functional.ragged import Ragged
 __all__ = ["sum_nodes", "to_nodes"]
 
 
-def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:
+def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     r"""(B, c), the sum of ``x``, (N, c) or (B, n, c), over the nodes of each graph."""
+    batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
     with full_precision(x):
@@ -27,14 +28,22 @@ def sum_nodes(x: Tensor, batch: Ragged | None = None) -> Tensor:
         return total
 
 
-def to_nodes(z: Tensor, batch: Ragged | None = None) -> Tensor:
+def to_nodes(z: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     r"""One row for each graph, (B, c), handed to all of its nodes.
 
     Returns:
         (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).
+
+    Raises:
+        ValueError: ``z`` has no row for each graph.
     """
     if batch is None:
         return z.unsqueeze(1)
+    batch_size = None if isinstance(batch, Ragged) else z.size(0)
+    batch = Ragged.of(batch, batch_size, device=z.device)
+    assert batch is not None
+    if z.size(0) != batch.batch_size:
+        raise ValueError(f"expected z with {batch.batch_size} rows, got {tuple(z.shape)}")
     rows: Tensor = _to_nodes(z, batch.batch, batch.batch_size, batch.plan)
     return rows
 

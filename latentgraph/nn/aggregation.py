@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch_geometric.nn.aggr import Aggregation
 
 from latentgraph import functional as LF
@@ -90,9 +91,10 @@ class LatentAggregation(Aggregation):
             )
         check_nodes(x, self.channels, self.psi.linear.weight.dtype)
         if index is None and ptr is not None:
+            _check_offsets(ptr, x.size(0))
             graph = torch.arange(ptr.numel() - 1, device=x.device)
             index = graph.repeat_interleave(ptr.diff(), output_size=x.size(0))
-        graphs = Ragged.of(index, dim_size, num_nodes=x.size(0))
+        graphs = Ragged.of(index, dim_size, num_nodes=x.size(0), device=x.device)
         score = self.psi(x).relu()
         with full_precision(x):
             latent = LF.visible_to_latent(wide(x), LF.l2_over_nodes(score, graphs), graphs)
@@ -103,3 +105,12 @@ class LatentAggregation(Aggregation):
             f"{type(self).__name__}({self.channels}, num_latents={self.num_latents}, "
             f"concat={self.concat})"
         )
+
+
+def _check_offsets(ptr: Tensor, num_nodes: int) -> None:
+    r"""Raise unless ``ptr`` ascends from 0 to the number of nodes."""
+    if is_compiling():
+        return
+    found = ptr.tolist()
+    if found[:1] != [0] or found[-1] != num_nodes or sorted(found) != found:
+        raise ValueError(f"expected ptr to ascend from 0 to the {num_nodes} nodes, got {found[:8]}")

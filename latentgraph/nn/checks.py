@@ -12,6 +12,8 @@ from latentgraph.functional.precision import autocast_of
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
     r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``, or autocast is on."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected x as a tensor, got {type(x).__name__}")
     if x.dim() not in (2, 3) or x.size(-1) != channels:
         raise ValueError(
             f"expected x of shape (N, {channels}) or (B, n, {channels}), got {tuple(x.shape)}"
@@ -23,7 +25,7 @@ def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
 def graphs_of(x: Tensor, batch: Tensor | Ragged | None, batch_size: int | None) -> Ragged | None:
     r"""The graphs of the nodes ``x``: None for one graph, or where x is (B, n, c)."""
     if x.dim() == 2:
-        return Ragged.of(batch, batch_size, num_nodes=x.size(0))
+        return Ragged.of(batch, batch_size, num_nodes=x.size(0), device=x.device)
     if batch is not None or (batch_size is not None and batch_size != x.size(0)):
         raise ValueError(
             f"expected no batch beside {x.size(0)} graphs of one size, {tuple(x.shape)}, "

@@ -185,6 +185,12 @@ class LatentGNN(nn.Module):
             raise ValueError(f"expected mode 'asymmetric' or 'symmetric', got {mode!r}")
         if mixing not in ("cosine", "residual", "none"):
             raise ValueError(f"expected mixing 'cosine', 'residual' or 'none', got {mixing!r}")
+        if reduction < 1:
+            raise ValueError(f"expected reduction of 1 or more, got {reduction}")
+        if affinity_channels < 0:
+            raise ValueError(f"expected affinity_channels of 0 or more, got {affinity_channels}")
+        if not isinstance(latent_dims, Sequence):
+            raise TypeError(f"expected latent_dims as a sequence of numbers, got {latent_dims!r}")
         if not latent_dims:
             raise ValueError("expected latent_dims with at least one kernel, got none")
         fixed = isinstance(temperature, float | int) and temperature > 0

@@ -39,7 +39,7 @@ def position_features(
     if pos.dim() != 2:
         raise ValueError(f"expected pos of shape (N, D), got {tuple(pos.shape)}")
     pos = wide(pos)
-    graphs = Ragged.of(batch, batch_size, num_nodes=pos.size(0))
+    graphs = Ragged.of(batch, batch_size, num_nodes=pos.size(0), device=pos.device)
     # From a corner of the graph: the mean of like numbers far from zero is not quite one of them.
     pos = pos - LF.to_nodes(max_over_nodes(pos, graphs), graphs).view(-1, pos.size(1))
     num_nodes = LF.sum_nodes(torch.ones_like(pos[:, :1]), graphs).clamp_min(1)

@@ -66,7 +66,7 @@ class VisibleToLatentConv(MessagePassing):
 
         if num_latents is None:
             raise ValueError("expected num_latents= beside edge_index, got None")
-        graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0))
+        graphs = Ragged.of(batch, batch_size, num_nodes=x.size(0), device=x.device)
         num_targets = num_latents * (1 if graphs is None else graphs.batch_size)
         check_edges(edge_index, edge_weight, x.size(0), num_targets)
         out: Tensor = self.propagate(

@@ -30,6 +30,7 @@ def rows_of(
     Raises:
         ValueError: an array is not writable, or of another shape or dtype.
         TypeError: NumPy does not have the dtype.
+        OSError: there is no space for the file.
     """
     if isinstance(out, Tensor):
         _require(tuple(out.shape) == shape and out.dtype == dtype, out, shape, dtype)
@@ -44,11 +45,19 @@ def rows_of(
     part = path.with_name(f".{path.name}.part")
     try:
         memory = np.lib.format.open_memmap(part, "w+", numpy_dtype(dtype), shape)
+        _take_space(part)
         yield torch.from_numpy(memory)
         memory.flush()
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _take_space(path: Path) -> None:
+    r"""Have the system set the space of a file aside: a mapped page that finds none kills us."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:

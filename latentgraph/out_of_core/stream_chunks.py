@@ -55,6 +55,8 @@ def stream_chunks(
     """
     if chunk_size < 1:
         raise ValueError(f"expected chunk_size of 1 or more, got {chunk_size}")
+    if batch_size < 1:
+        raise ValueError(f"expected batch_size of 1 or more, got {batch_size}")
     if not isinstance(out, np.ndarray | Tensor) and not Path(out).parent.is_dir():
         raise FileNotFoundError(f"expected out in a folder that exists, got {out}")
     passes, expected = (block, Expected()) if isinstance(block, Passes) else _of_block(block)
