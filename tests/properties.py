@@ -62,16 +62,22 @@ def run(
     return out.detach(), found[0], list(found[1:])
 
 
-def assert_permutation_equivariant(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+def assert_permutation_equivariant(
+    layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
+) -> None:
     r"""Nodes in another order give the same rows in that order."""
     grad_out = torch.randn_like(x)
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
     for order in (torch.randperm(len(x)), batch.argsort(), batch.argsort(descending=True)):
         again = run(layer, x[order], batch[order], batch_size, grad_out[order])
-        assert_all_equal([again[0], again[1], *again[2]], [out[order], grad_x[order], *grads])
+        assert_all_equal(
+            [again[0], again[1], *again[2]], [out[order], grad_x[order], *grads], tolerance
+        )
 
 
-def assert_graphs_independent(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+def assert_graphs_independent(
+    layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
+) -> None:
     r"""Every graph gets the rows it gets alone; parameters, the sum of the gradients."""
     grad_out = torch.randn_like(x)
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
@@ -79,18 +85,20 @@ def assert_graphs_independent(layer: Layer, x: Tensor, batch: Tensor, batch_size
     for graph in range(batch_size):
         rows = batch == graph
         alone = run(layer, x[rows], None, None, grad_out[rows])
-        assert_all_equal(alone[:2], [out[rows], grad_x[rows]])
+        assert_all_equal(alone[:2], [out[rows], grad_x[rows]], tolerance)
         totals = [total + grad for total, grad in zip(totals, alone[2], strict=True)]
-    assert_all_equal(grads, totals)
+    assert_all_equal(grads, totals, tolerance)
 
 
-def assert_order_of_graphs_free(layer: Layer, x: Tensor, batch: Tensor, batch_size: int) -> None:
+def assert_order_of_graphs_free(
+    layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
+) -> None:
     r"""Graphs under other numbers, with empty ones among them, give the same rows."""
     grad_out = torch.randn_like(x)
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
     number = torch.randperm(batch_size + 3)[:batch_size]
     again = run(layer, x, number[batch], batch_size + 3, grad_out)
-    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads])
+    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
 
 
 def assert_chunk_size_free(
@@ -99,6 +107,7 @@ def assert_chunk_size_free(
     batch: Tensor | None,
     batch_size: int | None,
     chunk_sizes: Sequence[int] = (1, 2, 5, 21),
+    tolerance: float | None = None,
 ) -> None:
     r"""Any ``chunk_size`` gives what all nodes at once give, gradients too."""
     layer = copy.deepcopy(layer)
@@ -108,9 +117,9 @@ def assert_chunk_size_free(
     for chunk_size in chunk_sizes:
         layer.chunk_size = chunk_size
         again = run(layer, x, batch, batch_size, grad_out)
-        assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads])
+        assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
         with torch.no_grad():
-            assert_equal(layer(x, batch, batch_size), out)
+            assert_equal(layer(x, batch, batch_size), out, tolerance)
 
 
 def assert_precise(

@@ -23,7 +23,7 @@ EPS = 1e-12  # as in torch.nn.functional.normalize
 
 def inverse_norm(sum_of_squares: Tensor) -> Tensor:
     r"""One over the l2 norm, :math:`1 / \max(\|\cdot\|_2, 10^{-12})`, from the sum of squares."""
-    return sum_of_squares.clamp_min(EPS**2).rsqrt()
+    return _not_too_large(sum_of_squares).clamp_min(EPS**2).rsqrt()
 
 
 def l2(x: Tensor, dim: int = -1) -> Tensor:
@@ -66,7 +66,12 @@ class _UnitLength(torch.autograd.Function):
 def inverse_length(x: Tensor, dim: int) -> Tensor:
     r"""One over the length of each row, :math:`1 / \max(\|x\|_2, 10^{-12})`."""
     length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return length.clamp_min(EPS).reciprocal()
+    return _not_too_large(length).clamp_min(EPS).reciprocal()
+
+
+def _not_too_large(length: Tensor) -> Tensor:
+    r"""NaN for what cannot be squared: one over infinity would make plausible zeros of it."""
+    return length.masked_fill(length == torch.inf, torch.nan)
 
 
 def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tensor:

@@ -2,6 +2,7 @@ r"""One scan as it lies on the disk: a folder of the release, or any file of poi
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,7 +189,7 @@ def _nyu40(label: NDArray[np.int64], source: str, unknown: list[str]) -> NDArray
 
 def _read_rooms(path: Path, num_vertices: int) -> NDArray[np.int64]:
     try:
-        room = np.load(path, allow_pickle=False)
+        room = np.lib.format.read_array(io.BytesIO(path.read_bytes()), allow_pickle=False)
     except Exception as error:  # numpy has no exception of its own for a damaged file
         reason = " ".join(str(error).split())
         raise ScanError(f"{path}: damaged or cut off: {reason}") from error

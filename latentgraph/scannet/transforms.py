@@ -58,17 +58,22 @@ class Voxelize(BaseTransform):
         return 3 * len(self.inputs)
 
     def forward(self, data: Data) -> Data:
-        coord, voxel_index = _grid(data.pos, self.voxel_size)
+        pos = _rows(data, "pos")
+        coord, voxel_index = _grid(pos, self.voxel_size)
         size = len(coord)
 
         def mean(values: Tensor) -> Tensor:
             total: Tensor = scatter(values, voxel_index, dim_size=size, reduce="mean")
             return total
 
-        values = {"color": lambda: 2.0 * data.color - 1.0, "normal": lambda: data.normal}
+        rows = [_rows(data, name) for name in self.inputs]
+        centered = [
+            2.0 * r - 1.0 if name == "color" else r
+            for name, r in zip(self.inputs, rows, strict=True)
+        ]
         voxels = Data(
-            x=mean(torch.cat([values[name]() for name in self.inputs], dim=1)),
-            pos=mean(data.pos),
+            x=mean(torch.cat(centered, dim=1)),
+            pos=mean(pos),
             coord=coord,
             voxel_index=voxel_index,
         )
@@ -121,8 +126,9 @@ class RandomRotateZ(BaseTransform):
     def forward(self, data: Data) -> Data:
         angle = math.radians(self.degrees) * float(2.0 * torch.rand(()) - 1.0)
         sin, cos = math.sin(angle), math.cos(angle)
-        turn = data.pos.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-        data.pos = data.pos @ turn.T
+        pos = _rows(data, "pos")
+        turn = pos.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+        data.pos = pos @ turn.T
         if "normal" in data:
             data.normal = data.normal @ turn.T
         return data
@@ -138,8 +144,9 @@ class RandomFlip(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         flip = torch.rand(2) < self.p
-        sign = data.pos.new_tensor([-1.0 if flip[0] else 1.0, -1.0 if flip[1] else 1.0, 1.0])
-        data.pos = data.pos * sign
+        pos = _rows(data, "pos")
+        sign = pos.new_tensor([-1.0 if flip[0] else 1.0, -1.0 if flip[1] else 1.0, 1.0])
+        data.pos = pos * sign
         if "normal" in data:
             data.normal = data.normal * sign
         return data
@@ -154,7 +161,7 @@ class RandomScale(BaseTransform):
         self.low, self.high = low, high
 
     def forward(self, data: Data) -> Data:
-        data.pos = data.pos * float(self.low + (self.high - self.low) * torch.rand(()))
+        data.pos = _rows(data, "pos") * float(self.low + (self.high - self.low) * torch.rand(()))
         return data
 
 
@@ -165,7 +172,8 @@ class RandomJitter(BaseTransform):
         self.sigma = _at_least_zero(sigma, "sigma")
 
     def forward(self, data: Data) -> Data:
-        data.pos = data.pos + self.sigma * torch.randn_like(data.pos).clamp(-4.0, 4.0)
+        pos = _rows(data, "pos")
+        data.pos = pos + self.sigma * torch.randn_like(pos).clamp(-4.0, 4.0)
         return data
 
 
@@ -182,10 +190,20 @@ class ColorJitter(BaseTransform):
         self.sigma = _at_least_zero(sigma, "sigma")
 
     def forward(self, data: Data) -> Data:
-        noise = self.sigma * torch.randn_like(data.color)
+        color = _rows(data, "color")
+        noise = self.sigma * torch.randn_like(color)
         shift = self.shift * torch.randn(3, dtype=noise.dtype, device=noise.device)
-        data.color = (data.color + shift + noise).clamp(0.0, 1.0)
+        data.color = (color + shift + noise).clamp(0.0, 1.0)
         return data
+
+
+def _rows(data: Data, name: str) -> Tensor:
+    r"""(V, 3), one of the fields of a scene."""
+    rows = data.get(name, None)
+    if not isinstance(rows, Tensor) or rows.dim() != 2 or rows.size(1) != 3:
+        got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise ValueError(f"expected a scene with {name} of shape (V, 3), got {got}")
+    return rows
 
 
 def _at_least_zero(value: float, name: str) -> float:

@@ -34,6 +34,9 @@ from latentgraph.nn import (
     position_features,
 )
 
+# A drawn score may lie so close to a kink of the formula that rounding is enlarged a thousandfold.
+CLOSE = 1e-7
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -74,35 +77,35 @@ def test_equals_the_formula_with_its_gradients(kind, data, sample) -> None:
     out, *gradients = run(block, *sample, grad)
     x = sample.x.requires_grad_()
     expected = formula(block, x, *sample[1:])
-    assert_equal(out, expected)
+    assert_equal(out, expected, CLOSE)
     leaves = (x, *block.parameters())
     wanted = torch.autograd.grad(expected, leaves, grad, allow_unused=True, materialize_grads=True)
-    assert_all_equal([gradients[0], *gradients[1]], wanted)
+    assert_all_equal([gradients[0], *gradients[1]], wanted, CLOSE)
 
 
 @every_kind
 @given(data=st.data(), sample=graphs())
 def test_order_of_the_nodes(kind, data, sample) -> None:
-    assert_permutation_equivariant(data.draw(blocks(kind)), *sample)
+    assert_permutation_equivariant(data.draw(blocks(kind)), *sample, CLOSE)
 
 
 @every_kind
 @given(data=st.data(), sample=graphs())
 def test_other_graphs_in_the_batch(kind, data, sample) -> None:
-    assert_graphs_independent(data.draw(blocks(kind)), *sample)
+    assert_graphs_independent(data.draw(blocks(kind)), *sample, CLOSE)
 
 
 @every_kind
 @given(data=st.data(), sample=graphs())
 def test_numbers_of_the_graphs(kind, data, sample) -> None:
-    assert_order_of_graphs_free(data.draw(blocks(kind)), *sample)
+    assert_order_of_graphs_free(data.draw(blocks(kind)), *sample, CLOSE)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("non_local", "aggregation")])
 @given(data=st.data(), sample=graphs(), size=st.integers(1, 23), alone=st.booleans())
 def test_chunk_size(kind, data, sample, size, alone) -> None:
     given_batch = (None, None) if alone else sample[1:]
-    assert_chunk_size_free(data.draw(blocks(kind)), sample.x, *given_batch, chunk_sizes=(size,))
+    assert_chunk_size_free(data.draw(blocks(kind)), sample.x, *given_batch, (size,), CLOSE)
 
 
 @every_kind
