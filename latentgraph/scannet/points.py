@@ -109,7 +109,14 @@ def _read_ply(path: Path) -> Points:
         normal = _columns(vertex, "nx", "ny", "nz")
         label = _columns(vertex, "label")
         faces = _triangles(elements["face"].data) if announced.get("face") else None
-    except (plyfile.PlyParseError, KeyError, OSError, ValueError, MemoryError) as error:
+    except (
+        plyfile.PlyParseError,
+        KeyError,
+        MemoryError,
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ScanError(f"{path}: damaged or cut off at {size:,} bytes: {reason}") from error
     if pos is None:
