@@ -106,6 +106,7 @@ apartments: $(STAMP) ## context that differs from room to room, hours: ARGS="--s
 bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.voxel_conv
 	$(PY) -m benchmarks.streaming $(ARGS)
+	$(PY) -m benchmarks.prepare
 
 tables: $(STAMP) ## parameters and multiply-adds of the seeds' networks, into benchmarks/results
 	$(PY) -m benchmarks.seed_tables $(ARGS)
