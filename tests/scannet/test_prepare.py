@@ -302,3 +302,49 @@ def test_killed_at_any_moment_only_whole_files_lie_there(
         assert "pos" in prepared.read(path)
     assert len(prepare(tmp_path, progress=False).remarks) == 3
     assert not list(tmp_path.glob("prepared/.*.part"))
+
+
+KILLER = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+import torch
+from tqdm import tqdm
+from latentgraph.scannet import prepared
+from latentgraph.scannet.prepare import prepare
+torch.set_num_threads(1)
+tqdm.set_lock(threading.RLock())  # its own would stay locked when a forked child is killed in it
+root, halfway, whole = Path(sys.argv[1]), 0, 0.0
+for kill in range(202):
+    for path in (root / "prepared").glob("*.pt"):
+        path.unlink()
+    if kill < 2:  # the first imports, the second tells how long the others may take
+        begun = time.monotonic()
+        prepare(root, progress=False)
+        whole = time.monotonic() - begun
+        continue
+    if (child := os.fork()) == 0:
+        prepare(root, progress=False)
+        os._exit(0)
+    time.sleep(random.uniform(0, 2 * whole))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    there = list(root.glob("prepared/*.pt"))
+    for path in there:
+        assert "pos" in prepared.read(path), path
+    halfway += len(there) < 5 and bool(list(root.glob("prepared/.*")))
+    report = prepare(root, progress=False)
+    assert report.clean and len(report.remarks) == 5, report
+    lying = set(os.listdir(root / "prepared")) - {".lock"}  # of one killed after its last file
+    assert lying == {f"{name}.pt" for name in report.remarks}, lying
+print(halfway)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_two_hundred_moments(make_scan: MakeScan, tmp_path: Path) -> None:
+    for space in range(5):
+        make_scan(f"scene{space:04d}_00")
+    command = [sys.executable, "-c", KILLER, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20  # of them between the first file and the last
