@@ -2,6 +2,7 @@ r"""Which numbers are computed in float32 or wider, whatever autocast would choo
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,9 +14,12 @@ def wide(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     r"""A context without autocast, which would take even products of floats to half precision."""
-    return torch.autocast(_autocast_device(x), enabled=False)
+    device_type = _autocast_device(x)
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()  # entering one costs more than the products of a small chunk
+    return torch.autocast(device_type, enabled=False)
 
 
 def autocast_of(x: Tensor) -> dict[str, Any]:
