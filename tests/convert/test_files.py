@@ -155,7 +155,7 @@ def test_a_corrupt_file_is_one_error(content, suffix, tmp_path) -> None:
         ({"net": weights()}, "of tensors in .*, got dict at 'net'"),
         ({"state_dict": {5: torch.ones(1)}}, "of tensors in .*, got Tensor at 5"),
     ],
-    ids=str,
+    ids=["a list", "nothing", "a number", "one level deeper", "a number as name"],
 )
 def test_what_holds_no_state_dict(content, message, tmp_path) -> None:
     torch.save(content, tmp_path / "weights.pth")
