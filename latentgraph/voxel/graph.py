@@ -2,15 +2,17 @@ r"""Graphs between voxels, laid out for the convolution that passes messages alo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from latentgraph.voxel.movable import Movable
+from latentgraph.voxel.search import where_true
+
+INDEX = torch.int32  # half of what int64 takes to read, to keep and to hand over
 
 
 def block_size_for(device_type: str) -> int:
@@ -43,10 +45,10 @@ class Edges(Movable):
     each relation and summed without a trip to memory.
 
     Attributes:
-        source: (E,) int64, node that each edge starts from.
-        target: (E,) int64, node that each edge leads to.
-        slot: (E,) int64, edges of each target, target after target, as positions in their block.
-        offset: (num_targets,) int64, where those of a target start among the slots of its block.
+        source: (E,) int32, node that each edge starts from.
+        target: (E,) int32, node that each edge leads to.
+        slot: (E,) int32, edges of each target, target after target, as positions in their block.
+        offset: (num_targets,) int32, where those of a target start among the slots of its block.
         sizes: number of edges, by block and relation.
         num_sources: number of nodes that edges can start from.
         block_size: targets in a block; the last one may have fewer.
@@ -61,52 +63,37 @@ class Edges(Movable):
     block_size: int
 
     @classmethod
-    def build(
-        cls,
-        relations: Sequence[tuple[Tensor, Tensor]],
-        num_sources: int,
-        num_targets: int,
-        block_size: int | None = None,
-    ) -> Edges:
+    def build(cls, table: Tensor, num_sources: int, block_size: int | None = None) -> Edges:
         r"""Lay out edges.
 
         Args:
-            relations: for each relation the sources and the targets of its edges; targets ascend
-                and none occurs twice.
+            table: (num_relations, num_targets) int32, the node that each target hears from in each
+                relation, -1 where there is none.
             num_sources: number of nodes that edges can start from.
-            num_targets: number of nodes that edges can lead to.
-            block_size: targets in a block; by default what suits the device of the edges.
+            block_size: targets in a block; by default what suits the device of the table.
         """
-        sources, targets = zip(*relations, strict=True)
-        device = targets[0].device
+        device, num_targets = table.device, table.size(1)
         if block_size is None:
             block_size = block_size_for(device.type)
-
-        # A target's edges get consecutive places; each relation takes the next free one.
-        all_targets = torch.cat(targets)
-        degree = torch.bincount(all_targets, minlength=num_targets)
-        start = degree.cumsum(0) - degree
-        free = start.clone()
-        places = []
-        for target in targets:
-            places.append(free[target])
-            free[target] = places[-1] + 1
-
-        border = torch.arange(0, num_targets + block_size, block_size, device=device)
-        cuts = torch.stack([torch.searchsorted(target, border) for target in targets], dim=1)
-        spans = [list(zip(*rows, strict=True)) for rows in pairwise(cuts.tolist())]
-
-        def by_block(values: Sequence[Tensor]) -> Tensor:
-            parts = (zip(values, span, strict=True) for span in spans)
-            slices = [value[begin:end] for part in parts for value, (begin, end) in part]
-            return torch.cat([values[0][:0], *slices])
-
-        source, target, place = by_block(sources), by_block(targets), by_block(places)
-        first = start[border[:-1]].repeat_interleave(block_size)[:num_targets]
-        slot = torch.empty_like(place)
-        slot[place] = torch.arange(len(place), device=device) - first[target]
-        sizes = tuple(tuple(end - begin for begin, end in span) for span in spans)
-        return cls(source, target, slot, start - first, sizes, num_sources, block_size)
+        nothing = table.new_empty(0)
+        source, target, slot, offset, sizes = [nothing], [nothing], [nothing], [nothing], []
+        for start in range(0, num_targets, block_size):
+            part = table[:, start : start + block_size].contiguous()
+            found = part >= 0
+            edge = where_true(found)
+            source.append(part.flatten().index_select(0, edge))
+            columns = torch.arange(start, start + part.size(1), dtype=INDEX, device=device)
+            target.append(columns.repeat(part.size(0)).index_select(0, edge))
+            place = torch.empty_like(part).flatten()
+            place.scatter_(0, edge, torch.arange(edge.size(0), dtype=INDEX, device=device))
+            by_target = place.view_as(part).T.flatten()
+            slot.append(by_target.index_select(0, where_true(found.T.contiguous())))
+            degree = found.sum(0, dtype=INDEX)
+            offset.append(degree.cumsum(0, dtype=INDEX) - degree)
+            sizes.append(tuple(found.sum(1).tolist()))
+        cat = torch.cat
+        edges = cat(source), cat(target), cat(slot), cat(offset)
+        return cls(*edges, tuple(sizes), num_sources, block_size)
 
     @property
     def num_targets(self) -> int:
@@ -150,7 +137,7 @@ class VoxelGraph(Movable):
     @property
     def edge_index(self) -> Tensor:
         r"""(2, E) int64, source and target of each edge, as PyG has it."""
-        return torch.stack([self.edges.source, self.edges.target])
+        return torch.stack([self.edges.source, self.edges.target]).long()
 
     @property
     def edge_type(self) -> Tensor:

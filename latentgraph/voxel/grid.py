@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.voxel.graph import Edges, VoxelGraph
+from latentgraph.voxel.graph import INDEX, Edges, VoxelGraph
+from latentgraph.voxel.search import first_at_least, where_true
 
 COORDINATE_BITS = 16
 # One bit more than a coordinate has: what lies beside the grid has a key that no voxel has.
@@ -79,27 +80,26 @@ def neighbor_graph(
         raise ValueError(f"expected an odd kernel_size of 1 or more, got {kernel_size}")
     keys, order = _sorted_keys(coord, batch)
     ended = torch.cat([keys, keys.new_full((1,), torch.iinfo(torch.int64).max)])
-
-    radius = kernel_size // 2
-    half: list[tuple[Tensor, Tensor]] = []
+    radius, number = kernel_size // 2, kernel_size**3
+    table = keys.new_full((number, keys.size(0)), -1, dtype=INDEX)
+    table[number // 2] = torch.arange(keys.size(0), device=keys.device)
+    relation = 0
     for x, y in product(range(-radius, radius + 1), repeat=2):
         if (x, y) > (0, 0):
             break
         wanted = keys + ((x << 2 * FIELD) + (y << FIELD) - radius)
-        place = torch.searchsorted(keys, wanted)
+        place = first_at_least(keys, wanted)
         for _ in range(kernel_size if (x, y) < (0, 0) else radius):
-            found = ended[place] == wanted
-            target = found.nonzero().squeeze(1)
-            half.append((place[target], target))
-            place, wanted = place + found, wanted + 1
-
-    itself = torch.arange(keys.size(0), device=keys.device)
-    mirrored = [(target, source) for source, target in reversed(half)]
-    relations = [*half, (itself, itself), *mirrored]
-    if not torch.equal(order, itself):
-        relations = [_by_target(order[source], order[target]) for source, target in relations]
-    edges = Edges.build(relations, keys.size(0), keys.size(0), block_size)
-    return VoxelGraph(edges, None, kernel_size**3)
+            found = ended.index_select(0, place) == wanted
+            target = where_true(found)
+            source = place.index_select(0, target)
+            table[relation].scatter_(0, target, source.to(INDEX))
+            table[number - 1 - relation].scatter_(0, source, target.to(INDEX))
+            relation, place, wanted = relation + 1, place + found, wanted + 1
+    if order is not None:
+        given = torch.cat([order, order.new_full((1,), -1)]).to(INDEX)  # -1 picks -1
+        table = torch.empty_like(table).index_copy_(1, order, given[table])
+    return VoxelGraph(Edges.build(table, keys.size(0), block_size), None, number)
 
 
 class Coarse(NamedTuple):
@@ -135,20 +135,24 @@ def coarsen(coord: Tensor, batch: Tensor | None = None, block_size: int | None =
         ValueError: a voxel occurs twice, a number is out of range, or a shape does not fit.
     """
     _sorted_keys(coord, batch)
-    keys, parent = torch.unique(_pack(coord >> 1, batch), return_inverse=True)
-    x, y, z = (coord & 1).unbind(1)
+    keys, parent = _distinct(_pack(coord.to(torch.int64) >> 1, batch))
+    x, y, z = (coord.to(torch.int64) & 1).unbind(1)
     octant = x << 2 | y << 1 | z
-    children = [(octant == relation).nonzero().squeeze(1) for relation in range(8)]
     n, m = coord.size(0), keys.size(0)
-    down = Edges.build([_by_target(c, parent[c]) for c in children], n, m, block_size)
-    up = Edges.build([(parent[c], c) for c in children], m, n, block_size)
+    child = torch.arange(n, device=coord.device)
+    down = parent.new_full((8 * m,), -1, dtype=INDEX)
+    down.scatter_(0, octant * m + parent, child.to(INDEX))
+    up = parent.new_full((8 * n,), -1, dtype=INDEX)
+    up.scatter_(0, octant * n + child, parent.to(INDEX))
+    to_parents = Edges.build(down.view(8, m), n, block_size)
+    to_children = Edges.build(up.view(8, n), m, block_size)
     mask = (1 << FIELD) - 1
     return Coarse(
         torch.stack([keys >> 2 * FIELD & mask, keys >> FIELD & mask, keys & mask], dim=1),
         None if batch is None else keys >> 3 * FIELD,
         parent,
-        VoxelGraph(down, up, 8),
-        VoxelGraph(up, down, 8),
+        VoxelGraph(to_parents, to_children, 8),
+        VoxelGraph(to_children, to_parents, 8),
     )
 
 
@@ -158,9 +162,16 @@ def _pack(coord: Tensor, batch: Tensor | None) -> Tensor:
     return key if batch is None else key | batch << 3 * FIELD
 
 
-def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
-    r"""Keys in order and the voxel that each belongs to; an error where a voxel occurs twice."""
-    keys, order = voxel_keys(coord, batch).sort()
+def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    r"""Keys in order and the voxel that each belongs to, None where they are in order already.
+
+    Raises:
+        ValueError: a voxel occurs twice.
+    """
+    keys = voxel_keys(coord, batch)
+    if bool((keys[1:] > keys[:-1]).all()):
+        return keys, None
+    keys, order = keys.sort()
     twice = (keys[1:] == keys[:-1]).nonzero().squeeze(1)
     if twice.numel():
         first = int(order[twice[0]])
@@ -171,6 +182,10 @@ def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor]:
     return keys, order
 
 
-def _by_target(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    target, order = target.sort()
-    return source[order], target
+def _distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
+    r"""What ``torch.unique`` returns with the inverse, sooner."""
+    ascending, order = keys.sort()
+    first = torch.ones_like(ascending, dtype=torch.bool)
+    first[1:] = ascending[1:] != ascending[:-1]
+    inverse = torch.empty_like(order).scatter_(0, order, first.cumsum(0) - 1)
+    return ascending.index_select(0, where_true(first)), inverse
