@@ -128,6 +128,17 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--check", action="store_true", help=whoever)
     _add_labels(submit)
 
+    convert = command(
+        "convert", _convert, "make a checkpoint of Pointcept's weights of SpUNet-v1m1"
+    )
+    convert.add_argument("weights", help="Pointcept's checkpoint, or its weights as safetensors")
+    convert.add_argument("checkpoint", help="file to write")
+    sets = ("scannet20", "scannet200")
+    convert.add_argument("--labels", choices=sets, default=sets[0], help="its classes (scannet20)")
+    convert.add_argument("--voxel-size", type=float, default=0.02, help="meters (0.02)")
+    colors = "what black and white were for it (-1 1; 0 1 in newer versions)"
+    convert.add_argument("--color-range", type=float, nargs=2, default=(-1.0, 1.0), help=colors)
+
     predict = command("predict", _predict, "label one scene: a colored PLY and an HTML page")
     file = "folder of a scan, or a file such as PLY; labels and normals are not needed"
     predict.add_argument("source", metavar="FILE_OR_SCENE", help=file)
@@ -215,6 +226,20 @@ def _submit(
 def _refuse_labels(labels: str | None, flag: str) -> None:
     if labels is not None:
         raise _UsageError(f"--labels goes with {flag}: a checkpoint knows its classes")
+
+
+def _convert(
+    weights: str, checkpoint: str, labels: str, voxel_size: float, color_range: Sequence[float]
+) -> int:
+    from latentgraph.scannet.checkpoint import save_checkpoint
+    from latentgraph.scannet.published import load_spunet
+
+    low, high = color_range
+    segmenter, report = load_spunet(weights, labels, voxel_size, (low, high))
+    save_checkpoint(segmenter, checkpoint)
+    print(report)
+    print(f"checkpoint: {checkpoint}")
+    return 0
 
 
 def _predict(source: str, checkpoint: str | None, out: str | None) -> int:

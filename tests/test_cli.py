@@ -8,7 +8,8 @@ from latentgraph import __version__
 from latentgraph.cli import main
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.labels import SCANNET20
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+from latentgraph.scannet.network_config import NetworkConfig
+from latentgraph.scannet.segmenter import Segmenter
 
 COMMANDS = ("rooms", "check", "prepare", "train", "evaluate", "submit", "predict")
 

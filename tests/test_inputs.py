@@ -90,7 +90,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def segmenter() -> torch.nn.Module:
-    from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+    from latentgraph.scannet.network_config import NetworkConfig
+    from latentgraph.scannet.segmenter import Segmenter
 
     return Segmenter(NetworkConfig(voxel_size=0.4, channels=(3, 5)))
 

@@ -24,7 +24,7 @@ from benchmarks.apartments.rooms import pairs
 from benchmarks.compare import spread
 from latentgraph.functional import Ragged
 from latentgraph.nn import LatentGNN, position_features
-from latentgraph.scannet.segmenter import Context
+from latentgraph.scannet.network_config import Context
 
 STEPS, BATCH, LEARNING_RATE, TURNS = 500, 2, 0.005, 3
 LOOKED_AT = 8

@@ -6,6 +6,7 @@ from latentgraph.convert.files import read_state_dict
 from latentgraph.convert.keys import Report
 from latentgraph.convert.latentgnn_v1 import from_latentgnn_v1
 from latentgraph.convert.mmcv_non_local import from_non_local
+from latentgraph.convert.spunet import from_spunet
 from latentgraph.convert.timm_context import from_timm
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "from_context_block",
     "from_latentgnn_v1",
     "from_non_local",
+    "from_spunet",
     "from_timm",
     "load",
     "read_state_dict",

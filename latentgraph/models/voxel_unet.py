@@ -78,6 +78,8 @@ class VoxelUNet(nn.Module):
         down_blocks = _for_each("blocks", blocks, num_levels, at_least=0)
         up_blocks = _for_each("decoder_blocks", decoder_blocks, num_levels - 1, at_least=1)
         self.in_channels, self.out_channels = in_channels, out_channels
+        self.blocks, self.decoder_blocks = tuple(down_blocks), tuple(up_blocks)
+        self.decoder_channels, self.residual = up_channels, residual
         self.kernel_size = kernel_size
         self.stem_kernel_size = kernel_size if stem_kernel_size is None else stem_kernel_size
         for name in ("kernel_size", "stem_kernel_size"):

@@ -10,7 +10,8 @@ import torch
 from latentgraph import __version__
 from latentgraph.scannet.into_place import save
 from latentgraph.scannet.labels import label_set
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
+from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
+from latentgraph.scannet.segmenter import Segmenter
 
 KEY = "latentgraph"
 FORMAT = 1

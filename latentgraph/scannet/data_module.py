@@ -2,7 +2,7 @@ r"""Scenes in batches: their order and augmentation are functions of seed, epoch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 
 from latentgraph.scannet.dataset import ScanNet
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
-from latentgraph.scannet.transforms import RandomFlip, RandomRotateZ
+from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
+from latentgraph.scannet.segmenter import Segmenter
+from latentgraph.scannet.transforms import augmentation, mix
 from latentgraph.voxel import VoxelLevels
 from latentgraph.voxel.graph import block_size_for
 
@@ -63,30 +64,69 @@ class SceneSampler(Sampler[tuple[int, int]]):
             yield self.epoch, int(scene)
 
 
+class SceneBatches(Sampler[list[tuple[int, tuple[int, ...]]]]):
+    r"""Batches of pairs (epoch, scenes), where several scenes are to be mixed into one.
+
+    Args:
+        sampler: The scenes in their order.
+        batch_size: Scenes in a batch.
+        mix: Probability that the scenes of a batch are mixed two by two.
+    """
+
+    def __init__(self, sampler: SceneSampler, batch_size: int, mix: float = 0.0) -> None:
+        self.sampler = sampler  # Lightning tells it the epoch
+        self.batch_size = batch_size
+        self.mix = mix
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        keys = list(self.sampler)
+        for start in range(0, len(keys), self.batch_size):
+            batch = keys[start : start + self.batch_size]
+            epoch, first = batch[0]
+            drawn = np.random.default_rng((self.sampler.seed, epoch, first, 2)).random()
+            size = 2 if drawn < self.mix else 1
+            scenes = [scene for _, scene in batch]
+            yield [(epoch, tuple(scenes[i : i + size])) for i in range(0, len(scenes), size)]
+
+
 class EpochScenes(Dataset[Data]):
-    r"""Scenes under a random transform that depends on seed, epoch and scene alone.
+    r"""Voxelized scenes under a random transform that depends on seed, epoch and scene alone.
 
     Args:
         scenes: The scenes.
         transform: Applied to each; draws from torch's global generator alone.
-        seed: Of the transform.
+        voxelize: Applied after that, to several scenes mixed into one too; None to leave it out.
+        seed: Of what is random.
     """
 
-    def __init__(self, scenes: ScanNet, transform: BaseTransform, seed: int = 0) -> None:
+    def __init__(
+        self,
+        scenes: ScanNet,
+        transform: BaseTransform,
+        voxelize: BaseTransform | None,
+        seed: int = 0,
+    ) -> None:
         self.scenes = scenes
         self.transform = transform
+        self.voxelize = voxelize
         self.seed = seed
 
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def __getitem__(self, key: tuple[int, int]) -> Data:
-        epoch, scene = key
-        seed = np.random.SeedSequence((self.seed, epoch, scene)).generate_state(1)
+    def __getitem__(self, key: tuple[int, tuple[int, ...]]) -> Data:
+        epoch, scenes = key
+        changed = []
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(seed[0]))
-            voxels: Data = self.transform(self.scenes[scene])
-        return voxels
+            for scene in scenes:
+                seed = np.random.SeedSequence((self.seed, epoch, scene)).generate_state(1)
+                torch.default_generator.manual_seed(int(seed[0]))
+                changed.append(self.transform(self.scenes[scene]))
+            mixed = mix(changed)
+            return mixed if self.voxelize is None else self.voxelize(mixed)
 
 
 class CollateVoxels:
@@ -109,6 +149,7 @@ class CollateVoxels:
             batch.num_graphs,
             num_levels=len(self.config.channels),
             kernel_size=self.config.kernel_size,
+            stem_kernel_size=self.config.stem_kernel_size,
             block_size=self.block_size,
         )
         return batch
@@ -123,7 +164,9 @@ class SceneDataModule(LightningDataModule):
         split: Split to evaluate on.
         batch_size: Scenes in a step of training.
         num_workers: Processes that load scenes, 0 to load in the training process.
-        augment: Whether to turn and mirror the scenes of training at random.
+        augment: Random transforms of the scenes of training by name, see
+            :func:`~latentgraph.scannet.transforms.augmentation`.
+        mix: Probability that the scenes of a batch are mixed two by two, as Mix3D does.
         seed: Of order and augmentation.
         scene_list: File with the names of the scenes to train on, null for all.
         annotated: File with the vertices whose labels are to be used in training, null for all.
@@ -136,7 +179,8 @@ class SceneDataModule(LightningDataModule):
         split: str = "val",
         batch_size: int = 2,
         num_workers: int = 1,
-        augment: bool = True,
+        augment: Sequence[dict[str, dict[str, Any]]] = ({"RandomRotateZ": {}}, {"RandomFlip": {}}),
+        mix: float = 0.0,
         seed: int = 0,
         scene_list: str | Path | None = None,
         annotated: str | Path | None = None,
@@ -146,12 +190,15 @@ class SceneDataModule(LightningDataModule):
             raise ValueError(f"data.batch_size must be at least 1, got {batch_size}")
         if num_workers < 0:
             raise ValueError(f"data.num_workers must be at least 0, got {num_workers}")
+        if not 0.0 <= mix <= 1.0:
+            raise ValueError(f"data.mix must be a probability, got {mix}")
         self.root = root
         self.out = out
         self.split = split
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.augment = augment
+        self.augment = augmentation(augment)
+        self.mix = mix
         self.seed = seed
         self.scene_list = scene_list
         self.annotated = annotated
@@ -197,12 +244,18 @@ class SceneDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         r"""Shuffled, augmented batches."""
-        random = [RandomRotateZ(), RandomFlip()] if self.augment else []
-        return self._loader(self.scenes("train"), random, self.batch_size, shuffle=True)
+        scenes = EpochScenes(
+            self.scenes("train"), self.augment, self._segmenter.voxelize, self.seed
+        )
+        return self._loader(scenes, self.batch_size, self.mix, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        r"""Whole scenes, one at a time."""
-        return self._loader(self.scenes(self.split), [], 1, shuffle=False)
+        r"""Whole scenes, one at a time; not voxelized where they are voted on."""
+        assert self.trainer is not None
+        votes = getattr(self.trainer.lightning_module, "votes", None)
+        voxelize = None if votes is not None else self._segmenter.voxelize
+        scenes = EpochScenes(self.scenes(self.split), Compose([]), voxelize, self.seed)
+        return self._loader(scenes, 1, 0.0, shuffle=False)
 
     @property
     def _segmenter(self) -> Segmenter:
@@ -212,18 +265,23 @@ class SceneDataModule(LightningDataModule):
         return segmenter
 
     def _loader(
-        self, scenes: ScanNet, random: list[BaseTransform], batch_size: int, shuffle: bool
+        self, scenes: EpochScenes, batch_size: int, mix: float, shuffle: bool
     ) -> DataLoader[Any]:
         assert self.trainer is not None
-        transform = Compose([*random, self._segmenter.voxelize])
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        sampler = SceneSampler(len(scenes), shuffle, self.seed, rank, world_size)
         # Asked here, since the processes that load have one thread each.
         block_size = block_size_for(self.trainer.strategy.root_device.type)
+        collate = CollateVoxels(self._segmenter.config, block_size)
         return DataLoader(
-            EpochScenes(scenes, transform, self.seed),
-            collate_fn=CollateVoxels(self._segmenter.config, block_size),
-            batch_size=batch_size,
-            sampler=SceneSampler(len(scenes), shuffle, self.seed, rank, world_size),
+            scenes,
+            collate_fn=_only_one if scenes.voxelize is None else collate,
+            batch_sampler=SceneBatches(sampler, batch_size, mix),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+
+def _only_one(scenes: list[Data]) -> Data:
+    (scene,) = scenes
+    return scene

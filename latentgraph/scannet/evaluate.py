@@ -13,6 +13,7 @@ from latentgraph.scannet.checkpoint import load_checkpoint
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.label_file import describe_foreign, foreign_ids, read_ids
 from latentgraph.scannet.score import Score, confusion_matrix
+from latentgraph.scannet.votes import Votes
 
 
 def evaluate(
@@ -22,6 +23,8 @@ def evaluate(
     out: str | Path | None = None,
     num_workers: int = 1,
     accelerator: str = "auto",
+    votes: Votes | None = None,
+    devices: int = 1,
 ) -> Score:
     r"""Predict every scene of a split and count on the original vertices.
 
@@ -32,6 +35,8 @@ def evaluate(
         out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
         num_workers: Processes that load scenes.
         accelerator: Lightning's name of the device, or ``"auto"``.
+        votes: How the network looks at a scene; None for once, the whole of it.
+        devices: Processes that share the scenes, each with a device of its own.
 
     Raises:
         FileNotFoundError: If the checkpoint is missing.
@@ -43,13 +48,16 @@ def evaluate(
     from latentgraph.scannet.lightning_module import SegmentationModule
 
     segmenter = load_checkpoint(checkpoint)
-    module = SegmentationModule(segmenter.config)
+    if votes is None and segmenter.config.single:
+        votes = Votes()
+    module = SegmentationModule(segmenter.config, votes=votes)
     module.segmenter = segmenter
     data = SceneDataModule(root, out, split=split, num_workers=num_workers)
     try:
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=devices,
+            use_distributed_sampler=False,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,

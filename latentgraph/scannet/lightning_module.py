@@ -2,7 +2,7 @@ r"""Training and evaluation of a :class:`~latentgraph.scannet.segmenter.Segmente
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,27 @@ from torch_geometric.data import Data
 from latentgraph.scannet import checkpoint as checkpoints
 from latentgraph.scannet.data_module import SceneDataModule
 from latentgraph.scannet.labels import IGNORE_INDEX
+from latentgraph.scannet.network_config import NetworkConfig
 from latentgraph.scannet.score import Score, confusion_matrix
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+from latentgraph.scannet.segmenter import Segmenter
+from latentgraph.scannet.votes import Votes
 
 
 class SegmentationModule(LightningModule):
-    r"""Cross entropy on voxels, classes weighted by :math:`1 / \sqrt{\text{frequency}}`.
+    r"""Cross entropy on voxels, under a one-cycle schedule.
 
-    AdamW under a one-cycle schedule. Evaluation counts on the original vertices, in one confusion
-    matrix over all scenes and processes.
+    Evaluation counts on the original vertices, in one confusion matrix over all scenes and
+    processes.
 
     Args:
         network: The network to train.
+        optimizer: ``"adamw"``, or ``"sgd"`` with a Nesterov momentum of 0.9.
         learning_rate: Its peak.
-        weight_decay: Of AdamW.
+        weight_decay: Of the optimizer.
         warmup: Share of the steps in which the learning rate rises.
+        start: What the peak is divided by at the first step.
+        class_weights: Whether classes count by :math:`1 / \sqrt{\text{frequency}}`, or all alike.
+        votes: How evaluation looks at a scene; null for once, the whole of it.
     """
 
     class_weight: Tensor
@@ -37,19 +43,26 @@ class SegmentationModule(LightningModule):
     def __init__(
         self,
         network: NetworkConfig,
+        optimizer: Literal["adamw", "sgd"] = "adamw",
         learning_rate: float = 0.005,
         weight_decay: float = 0.01,
         warmup: float = 0.2,
+        start: float = 25.0,
+        class_weights: bool = True,
+        votes: Votes | None = None,
     ) -> None:
         super().__init__()
         self.segmenter = Segmenter(network)
+        self.optimizer = optimizer
+        self.start = start
+        self.class_weights = class_weights
+        self.votes = votes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         classes = self.segmenter.labels.num_classes
         self.register_buffer("class_weight", torch.ones(classes))
-        nothing = torch.zeros(classes, classes + 1, dtype=torch.int64)
-        self.register_buffer("confusion", nothing, persistent=False)
+        self.confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)
 
     @property
     def data(self) -> SceneDataModule:
@@ -63,6 +76,8 @@ class SegmentationModule(LightningModule):
         if stage != "fit":
             return
         self.segmenter.trained_on = self.data.trained_on()
+        if not self.class_weights:
+            return
         frequency = self.data.class_counts().to(self.class_weight)
         weight = torch.where(frequency > 0, frequency.clamp(min=1).rsqrt(), 0)
         self.class_weight = weight / weight[weight > 0].mean()
@@ -87,11 +102,15 @@ class SegmentationModule(LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.confusion.zero_()
+        # No buffer: those of the first process would take the place of all others.
+        self.confusion = torch.zeros_like(self.confusion, device=self.device)
 
     def validation_step(self, batch: Data, batch_idx: int) -> None:
-        predicted = self(batch).argmax(dim=1)[batch.voxel_index]
-        self.confusion += confusion_matrix(predicted, batch.vertex_y, len(self.confusion))
+        if self.votes is None:
+            predicted, target = self(batch).argmax(dim=1)[batch.voxel_index], batch.vertex_y
+        else:
+            predicted, target = self.segmenter.predict(batch, self.votes).to(batch.y), batch.y
+        self.confusion += confusion_matrix(predicted, target, len(self.confusion))
 
     def on_validation_epoch_end(self) -> None:
         self.confusion = self.trainer.strategy.reduce(self.confusion, reduce_op="sum")
@@ -102,14 +121,21 @@ class SegmentationModule(LightningModule):
         return Score(self.confusion.cpu(), self.segmenter.labels)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
+        optimizer: torch.optim.Optimizer
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                self.parameters(), rate, momentum=0.9, weight_decay=decay, nesterov=True
+            )
+        else:
+            optimizer = torch.optim.AdamW(self.parameters(), rate, weight_decay=decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
             pct_start=self.warmup,
+            div_factor=self.start,
+            cycle_momentum=self.optimizer == "adamw",
         )
         return {
             "optimizer": optimizer,
@@ -120,7 +146,7 @@ class SegmentationModule(LightningModule):
         checkpoint[checkpoints.KEY] = checkpoints.describe(self.segmenter)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        theirs = checkpoint[checkpoints.KEY]["network"]
+        theirs = NetworkConfig.from_dict(checkpoint[checkpoints.KEY]["network"]).as_dict()
         ours = self.segmenter.config.as_dict()
         if theirs != ours:
             names = [name for name in ours if theirs.get(name) != ours[name]]

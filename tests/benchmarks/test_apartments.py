@@ -13,9 +13,10 @@ from benchmarks.apartments.rooms import looked_at, pairs
 from latentgraph.functional import Ragged
 from latentgraph.nn import GlobalContext, position_features
 from latentgraph.scannet.dataset import ScanNet
+from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.prepare import prepare
 from latentgraph.scannet.rooms import write_rooms
-from latentgraph.scannet.segmenter import Context, NetworkConfig, Segmenter
+from latentgraph.scannet.segmenter import Segmenter
 
 RESULT = {
     "val": 61.0,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.compare import BLOCKS, estimate, finished, place, render, settings
-from latentgraph.scannet.segmenter import Context
+from latentgraph.scannet.network_config import Context
 
 FACTS = {"steps": 2400, "parameters": 12345, "torch": "2.0"}
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from latentgraph.scannet.checkpoint import KEY, describe, load_checkpoint, save_checkpoint
-from latentgraph.scannet.segmenter import Context, NetworkConfig, Segmenter, TrainedOn
+from latentgraph.scannet.network_config import Context, NetworkConfig, TrainedOn
+from latentgraph.scannet.segmenter import Segmenter
 
 CONFIG = NetworkConfig(
     voxel_size=0.3,

@@ -10,7 +10,8 @@ from raw_scans import CLASS, VERTICES, MakeScan
 from latentgraph.scannet import ScanNet
 from latentgraph.scannet.data_efficient import keep_annotated, read_annotated, read_scene_list
 from latentgraph.scannet.data_module import SceneDataModule
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+from latentgraph.scannet.network_config import NetworkConfig
+from latentgraph.scannet.segmenter import Segmenter
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from latentgraph.scannet import ScanNet
 from latentgraph.scannet.data_module import (
     CollateVoxels,
     EpochScenes,
+    SceneBatches,
     SceneDataModule,
     SceneSampler,
 )
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
-from latentgraph.scannet.transforms import RandomRotateZ
+from latentgraph.scannet.network_config import NetworkConfig
+from latentgraph.scannet.segmenter import Segmenter
+from latentgraph.scannet.transforms import RandomRotateZ, Voxelize, mix
 from latentgraph.voxel.graph import block_size_for
 
 
@@ -47,18 +49,45 @@ def test_processes_train_in_step_on_different_scenes(num_scenes: int) -> None:
     assert {len(sampler) for sampler in samplers} == {num_scenes // 3}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_batches_hold_every_scene_once_some_of_them_mixed(share: float) -> None:
+    sampler = SceneSampler(997, shuffle=True, seed=3)
+    batches = SceneBatches(sampler, 5, share)
+    sampler.set_epoch(7)
+    found = list(batches)
+    assert len(found) == len(batches) == 200
+    assert {epoch for batch in found for epoch, _ in batch} == {7}
+    order = [scene for batch in found for _, scenes in batch for scene in scenes]
+    assert order == [scene for _, scene in sampler]
+    shapes = Counter(tuple(len(scenes) for _, scenes in batch) for batch in found)
+    assert abs(sum(n for shape, n in shapes.items() if 2 in shape) / 200 - share) < 0.1
+    assert set(shapes) <= {(1, 1, 1, 1, 1), (2, 2, 1), (1, 1), (2,)}
+    assert list(SceneBatches(sampler, 5, share)) == found
+
+
 def test_augmentation_depends_on_seed_epoch_and_scene_alone(rooms: Path) -> None:
     scenes = ScanNet(rooms, "train")
-    dataset = EpochScenes(scenes, RandomRotateZ(), seed=5)
+    dataset = EpochScenes(scenes, RandomRotateZ(), None, seed=5)
     state = torch.random.get_rng_state()
-    first = dataset[2, 1].pos
+    first = dataset[2, (1,)].pos
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(7)
-    assert torch.equal(dataset[2, 1].pos, first)
-    assert not torch.equal(dataset[3, 1].pos, first)
-    assert not torch.equal(EpochScenes(scenes, RandomRotateZ(), seed=6)[2, 1].pos, first)
-    angles = [turned_by(scenes[scene].pos, dataset[2, scene].pos) for scene in range(3)]
+    assert torch.equal(dataset[2, (1,)].pos, first)
+    assert not torch.equal(dataset[3, (1,)].pos, first)
+    other = EpochScenes(scenes, RandomRotateZ(), None, seed=6)
+    assert not torch.equal(other[2, (1,)].pos, first)
+    angles = [turned_by(scenes[scene].pos, dataset[2, (scene,)].pos) for scene in range(3)]
     assert len(set(np.round(angles, 4))) == 3
+
+
+def test_scenes_are_mixed_after_they_were_changed_each_by_itself(rooms: Path) -> None:
+    scenes = ScanNet(rooms, "train")
+    dataset = EpochScenes(scenes, RandomRotateZ(), None, seed=5)
+    mixed = dataset[2, (1, 0)]
+    parts = [dataset[2, (1,)], dataset[2, (0,)]]
+    assert torch.equal(mixed.pos, mix(parts).pos)
+    voxels = EpochScenes(scenes, RandomRotateZ(), Voxelize(0.4), seed=5)[2, (1, 0)]
+    assert torch.equal(voxels.coord, Voxelize(0.4)(mixed).coord)
 
 
 def turned_by(before: torch.Tensor, after: torch.Tensor) -> float:

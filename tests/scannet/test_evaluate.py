@@ -9,7 +9,8 @@ from latentgraph.scannet import ScanNet, confusion_matrix
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.evaluate import evaluate, evaluate_predictions
 from latentgraph.scannet.label_file import write_ids
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+from latentgraph.scannet.network_config import NetworkConfig
+from latentgraph.scannet.segmenter import Segmenter
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The '.*dataloader' does not have many workers",

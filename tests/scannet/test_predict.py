@@ -8,10 +8,11 @@ import torch
 from latentgraph.scannet import ScanError
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.labels import SCANNET20
+from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
 from latentgraph.scannet.ply import write_ply
 from latentgraph.scannet.points import read_points
 from latentgraph.scannet.predict import predict
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter, TrainedOn
+from latentgraph.scannet.segmenter import Segmenter
 
 VERTICES = 131
 

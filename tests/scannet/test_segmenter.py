@@ -5,7 +5,8 @@ import torch
 from torch_geometric.data import Batch
 
 from latentgraph.scannet import ScanNet
-from latentgraph.scannet.segmenter import Context, NetworkConfig, Segmenter, TrainedOn
+from latentgraph.scannet.network_config import Context, NetworkConfig, TrainedOn
+from latentgraph.scannet.segmenter import Segmenter
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from latentgraph.cli import main
 from latentgraph.scannet import prepared
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.label_file import read_ids, write_ids
+from latentgraph.scannet.network_config import NetworkConfig
 from latentgraph.scannet.reader import read_scan
 from latentgraph.scannet.rooms import write_rooms
-from latentgraph.scannet.segmenter import NetworkConfig, Segmenter
+from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.submission import check_submission, submit
 
 RIGHT = write_ids([5] * VERTICES)

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch
 from latentgraph.scannet import ScanNet
 from latentgraph.scannet.checkpoint import load_checkpoint
 from latentgraph.scannet.lightning_module import SegmentationModule
-from latentgraph.scannet.segmenter import NetworkConfig, TrainedOn
+from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
 from latentgraph.scannet.train import recipes, train
 
 pytestmark = pytest.mark.filterwarnings(
