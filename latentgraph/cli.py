@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from latentgraph import __version__
+
+if TYPE_CHECKING:
+    from latentgraph.scannet.votes import Votes
 
 DESCRIPTION = "Segment scenes of ScanNet, and others, with latent graph networks."
 EPILOG = """\
@@ -113,7 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--accelerator", default="auto", help="cpu, gpu, ... (auto)")
     folder = "the first argument is a folder of predictions, an id on a line for each vertex"
     evaluate.add_argument("--predictions", action="store_true", help=folder)
+    devices = "processes that share the scenes, a device each (1)"
+    evaluate.add_argument("--devices", type=int, default=1, help=devices)
     _add_labels(evaluate)
+    _add_votes(evaluate)
 
     zips = "write a submission to the benchmark, or check one"
     submit = command("submit", _submit, zips)
@@ -127,10 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     submit.add_argument("--check", action="store_true", help=whoever)
     _add_labels(submit)
+    _add_votes(submit)
 
-    convert = command(
-        "convert", _convert, "make a checkpoint of Pointcept's weights of SpUNet-v1m1"
-    )
+    convert = command("convert", _convert, "make a checkpoint of published weights of SpUNet-v1m1")
     convert.add_argument("weights", help="Pointcept's checkpoint, or its weights as safetensors")
     convert.add_argument("checkpoint", help="file to write")
     sets = ("scannet20", "scannet200")
@@ -144,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("source", metavar="FILE_OR_SCENE", help=file)
     predict.add_argument("--checkpoint", help="file written by `latentgraph train`")
     predict.add_argument("--out", help="folder to write to (predictions/<name>)")
+    _add_votes(predict)
     return parser
 
 
@@ -151,6 +158,24 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
     sets = ("scannet20", "scannet200")
     text = "classes of predictions that come without a checkpoint (scannet20)"
     parser.add_argument("--labels", choices=sets, help=text)
+
+
+def _add_votes(parser: argparse.ArgumentParser) -> None:
+    votes = parser.add_argument_group("looks at each scene, whose votes add up (one at all of it)")
+    angles = "turned by each of these angles, degrees"
+    votes.add_argument("--rotations", type=float, nargs="+", default=(0.0,), help=angles)
+    votes.add_argument("--scales", type=float, nargs="+", default=(1.0,), help="and scaled by each")
+    votes.add_argument("--flip", action="store_true", help="and mirrored")
+    columns = "in columns of this width, meters, which overlap by half"
+    votes.add_argument("--fragment", type=float, help=columns)
+
+
+def _votes(
+    rotations: Sequence[float], scales: Sequence[float], flip: bool, fragment: float | None
+) -> Votes:
+    from latentgraph.scannet.votes import Votes
+
+    return Votes(tuple(rotations), tuple(scales), flip, fragment)
 
 
 def _rooms(root: str, kind: str, train: int, val: int, test: int, seed: int) -> int:
@@ -193,7 +218,9 @@ def _evaluate(
     workers: int,
     accelerator: str,
     predictions: bool,
+    devices: int,
     labels: str | None,
+    **looks: Any,
 ) -> int:
     from latentgraph.scannet.evaluate import evaluate, evaluate_predictions
 
@@ -201,12 +228,20 @@ def _evaluate(
         print(evaluate_predictions(source, root, split, labels or "scannet20", out))
         return 0
     _refuse_labels(labels, "--predictions")
-    print(evaluate(source, root, split, out, num_workers=workers, accelerator=accelerator))
+    score = evaluate(source, root, split, out, workers, accelerator, _votes(**looks), devices)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the first of several processes
+        print(score)
     return 0
 
 
 def _submit(
-    source: str, root: str, out: str | None, device: str, check: bool, labels: str | None
+    source: str,
+    root: str,
+    out: str | None,
+    device: str,
+    check: bool,
+    labels: str | None,
+    **looks: Any,
 ) -> int:
     from latentgraph.scannet.submission import check_submission, submit
 
@@ -218,7 +253,7 @@ def _submit(
         _refuse_labels(labels, "--check")
         if out is None:
             raise _UsageError("--out FILE.zip is needed, or --check")
-        findings = submit(source, root, out, device)
+        findings = submit(source, root, out, device, _votes(**looks))
     print(findings)
     return 0 if findings.ok else 1
 
@@ -242,10 +277,10 @@ def _convert(
     return 0
 
 
-def _predict(source: str, checkpoint: str | None, out: str | None) -> int:
+def _predict(source: str, checkpoint: str | None, out: str | None, **looks: Any) -> int:
     from latentgraph.scannet.predict import predict
 
-    page = predict(source, checkpoint, out)
+    page = predict(source, checkpoint, out, votes=_votes(**looks))
     print(f"page: {page}")
     return 0
 

@@ -2,10 +2,13 @@ r"""ScanNet: its labels and splits, and generated rooms in its raw layout."""
 
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.labels import SCANNET20, SCANNET200, LabelSet, label_set
+from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.points import Points, ScanError, read_points
+from latentgraph.scannet.published import load_spunet
 from latentgraph.scannet.reader import Scan, read_scan
 from latentgraph.scannet.rooms import Scene, make_scene, rooms_settings, write_rooms
 from latentgraph.scannet.score import Score, confusion_matrix
+from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.transforms import (
     ColorAutoContrast,
     ColorDrop,
@@ -21,8 +24,10 @@ from latentgraph.scannet.transforms import (
     RandomScale,
     RandomTilt,
     Voxelize,
+    augmentation,
     mix,
 )
+from latentgraph.scannet.votes import Votes
 
 __all__ = [
     "SCANNET20",
@@ -31,8 +36,10 @@ __all__ = [
     "ColorDrop",
     "ColorJitter",
     "ColorShift",
+    "Context",
     "ElasticDistortion",
     "LabelSet",
+    "NetworkConfig",
     "NormalDrop",
     "Points",
     "RandomCrop",
@@ -47,9 +54,13 @@ __all__ = [
     "ScanNet",
     "Scene",
     "Score",
+    "Segmenter",
+    "Votes",
     "Voxelize",
+    "augmentation",
     "confusion_matrix",
     "label_set",
+    "load_spunet",
     "make_scene",
     "mix",
     "read_points",

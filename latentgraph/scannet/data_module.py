@@ -165,7 +165,7 @@ class SceneDataModule(LightningDataModule):
         batch_size: Scenes in a step of training.
         num_workers: Processes that load scenes, 0 to load in the training process.
         augment: Random transforms of the scenes of training by name, see
-            :func:`~latentgraph.scannet.transforms.augmentation`.
+            :func:`~latentgraph.scannet.augmentation`.
         mix: Probability that the scenes of a batch are mixed two by two, as Mix3D does.
         seed: Of order and augmentation.
         scene_list: File with the names of the scenes to train on, null for all.

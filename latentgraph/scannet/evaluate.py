@@ -13,7 +13,7 @@ from latentgraph.scannet.checkpoint import load_checkpoint
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.label_file import describe_foreign, foreign_ids, read_ids
 from latentgraph.scannet.score import Score, confusion_matrix
-from latentgraph.scannet.votes import Votes
+from latentgraph.scannet.votes import ONE_VOTE, Votes
 
 
 def evaluate(
@@ -23,7 +23,7 @@ def evaluate(
     out: str | Path | None = None,
     num_workers: int = 1,
     accelerator: str = "auto",
-    votes: Votes | None = None,
+    votes: Votes = ONE_VOTE,
     devices: int = 1,
 ) -> Score:
     r"""Predict every scene of a split and count on the original vertices.
@@ -35,7 +35,7 @@ def evaluate(
         out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
         num_workers: Processes that load scenes.
         accelerator: Lightning's name of the device, or ``"auto"``.
-        votes: How the network looks at a scene; None for once, the whole of it.
+        votes: How the network looks at a scene.
         devices: Processes that share the scenes, each with a device of its own.
 
     Raises:
@@ -48,9 +48,9 @@ def evaluate(
     from latentgraph.scannet.lightning_module import SegmentationModule
 
     segmenter = load_checkpoint(checkpoint)
-    if votes is None and segmenter.config.single:
-        votes = Votes()
-    module = SegmentationModule(segmenter.config, votes=votes)
+    # One look at the whole scene needs no votes: the loader's processes can voxelize it.
+    plain = votes == ONE_VOTE and not segmenter.config.single
+    module = SegmentationModule(segmenter.config, votes=None if plain else votes)
     module.segmenter = segmenter
     data = SceneDataModule(root, out, split=split, num_workers=num_workers)
     try:

@@ -13,6 +13,7 @@ from latentgraph.scannet.page import write_page
 from latentgraph.scannet.ply import write_ply
 from latentgraph.scannet.reader import read_scan
 from latentgraph.scannet.score import Score, confusion_matrix
+from latentgraph.scannet.votes import ONE_VOTE, Votes
 
 
 def predict(
@@ -20,6 +21,7 @@ def predict(
     checkpoint: str | Path | None,
     out: str | Path | None = None,
     device: str | torch.device = "cpu",
+    votes: Votes = ONE_VOTE,
 ) -> Path:
     r"""Label a scene and write ``page.html`` and ``prediction.ply``.
 
@@ -31,6 +33,7 @@ def predict(
         checkpoint: File written by ``latentgraph train``.
         out: Folder to write to, by default ``predictions/<name>/``.
         device: Where the network runs.
+        votes: How the network looks at the scene.
 
     Returns:
         The page.
@@ -56,7 +59,7 @@ def predict(
 
     labels = segmenter.labels
     data = prepared.to_data(prepared.pack(scan), labels)
-    predicted = segmenter.predict(data)
+    predicted = segmenter.predict(data, votes)
 
     trained_on = segmenter.trained_on
     notes = [f"{len(predicted):,} vertices."]

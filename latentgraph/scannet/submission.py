@@ -20,6 +20,7 @@ from latentgraph.scannet.points import vertex_count
 from latentgraph.scannet.reader import FILES, find_scans, read_scan
 from latentgraph.scannet.rooms import rooms_settings
 from latentgraph.scannet.splits import is_of, scans_of
+from latentgraph.scannet.votes import ONE_VOTE, Votes
 
 _LONGEST_LINE = 64  # bytes; a longer file is not unpacked
 
@@ -59,6 +60,7 @@ def submit(
     root: str | Path,
     out: str | Path,
     device: str | torch.device = "cpu",
+    votes: Votes = ONE_VOTE,
     progress: bool = True,
 ) -> Findings:
     r"""Predict every test scan under :obj:`root` and write the zip, which is then checked.
@@ -71,6 +73,7 @@ def submit(
         root: Folder of the release, with ``scans_test/``.
         out: The zip to write.
         device: Where the network runs.
+        votes: How the network looks at a scan.
         progress: Whether to show a progress bar, on a terminal.
 
     Returns:
@@ -93,7 +96,7 @@ def submit(
                 scans.items(), unit="scan", disable=None if progress else True
             ):
                 scene = prepared.to_data(prepared.pack(read_scan(folder)), labels)
-                ids = labels.decode(segmenter.predict(scene))
+                ids = labels.decode(segmenter.predict(scene, votes))
                 archive.writestr(name, write_ids(ids.tolist()))
         findings = check_submission(part, root, labels)
         if not findings.ok:

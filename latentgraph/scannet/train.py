@@ -14,7 +14,7 @@ import torch
 from jsonargparse import DefaultHelpFormatter
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -84,7 +84,9 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--out", type=str | None, help="Folder of the run (default: runs/<name of the recipe>)"
+            "--out",
+            type=str | None,
+            help="Folder of the run (default: runs/<names of the recipes>)",
         )
         parser.add_argument(
             "--resume", action="store_true", help="Go on from the last checkpoint in --out, if any"
@@ -103,7 +105,8 @@ class TrainCLI(LightningCLI):
         except ArgumentError as error:
             raise ValueError(f"{error}; latentgraph train --help explains") from error
         if self.config.out is None:
-            self.config.out = os.path.join("runs", Path(configs[-1]).stem)
+            names = (Path(config).stem for config in configs)
+            self.config.out = os.path.join("runs", "_".join(dict.fromkeys(names)))
 
     def before_instantiate_classes(self) -> None:
         out = Path(self.config.out)
@@ -116,11 +119,13 @@ class TrainCLI(LightningCLI):
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         checkpoint = partial(ModelCheckpoint, dirpath=out, enable_version_counter=False)
-        self.trainer_defaults["callbacks"] = [
-            checkpoint(filename="last", save_on_train_epoch_end=True),
-            checkpoint(filename="best", monitor="val/mIoU", mode="max"),
-            LearningRateMonitor(),
-        ]
+        callbacks: list[Callback] = [LearningRateMonitor()]
+        if self.config.trainer.enable_checkpointing is not False:
+            callbacks += [
+                checkpoint(filename="last", save_on_train_epoch_end=True),
+                checkpoint(filename="best", monitor="val/mIoU", mode="max"),
+            ]
+        self.trainer_defaults["callbacks"] = callbacks
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self.config_init.trainer
@@ -155,7 +160,10 @@ def _description() -> str:
         f"  {name}: {path.read_text(encoding='utf-8').partition(chr(10))[0].lstrip('# ')}"
         for name, path in recipes().items()
     ]
-    return "Train a network. Recipes for --config:\n" + "\n".join(lines)
+    return (
+        "Train a network. Recipes for --config, which may be given again and again, later ones "
+        "over earlier ones:\n" + "\n".join(lines)
+    )
 
 
 def _find_recipes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

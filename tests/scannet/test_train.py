@@ -8,6 +8,7 @@ import yaml
 from lightning.pytorch import Callback
 from torch_geometric.data import Batch
 
+from latentgraph.models import VoxelUNet
 from latentgraph.scannet import ScanNet
 from latentgraph.scannet.checkpoint import load_checkpoint
 from latentgraph.scannet.lightning_module import SegmentationModule
@@ -148,8 +149,18 @@ def test_a_recipe_is_needed(rooms: Path) -> None:
         train(["--data.root", str(rooms)])
 
 
-@pytest.mark.parametrize("name", recipes())
-def test_every_recipe_trains(name: str, rooms: Path, tmp_path: Path) -> None:
+OVERLAYS = [name for name in recipes() if name.startswith("with_")]
+WHOLE = [name for name in recipes() if name not in OVERLAYS]
+CHOICES = [(name,) for name in WHOLE] + [("scannet20", name) for name in OVERLAYS]
+QUICK = {("demo",), ("apartments",), ("scannet20", "with_latent_gnns")}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in CHOICES],
+    ids="+".join,
+)
+def test_every_recipe_trains(names: tuple[str, ...], rooms: Path, tmp_path: Path) -> None:
     # One step of the real thing on larger voxels.
     changes = {
         "model.network.voxel_size": 0.4,
@@ -159,12 +170,30 @@ def test_every_recipe_trains(name: str, rooms: Path, tmp_path: Path) -> None:
         "trainer.enable_model_summary": False,
         "trainer.accelerator": "cpu",
         "trainer.precision": "32-true",
+        "trainer.enable_checkpointing": False,
         "data.num_workers": 0,
+        "data.batch_size": 2,
         "out": tmp_path / "run",
     }
     options = [f"--{name}={value}" for name, value in changes.items()]
-    train(["--config", name, "--data.root", str(rooms), *options])
-    assert recipes()[name].read_text().startswith("# ")  # what train --help says about it
+    given = [argument for name in names for argument in ("--config", name)]
+    assert train([*given, "--data.root", str(rooms), *options]) is None
+    assert not list(tmp_path.rglob("*.ckpt"))
+    assert recipes()[names[-1]].read_text().startswith("# ")  # what train --help says about it
+
+
+def test_full_recipes_build_the_sparse_unet_34c() -> None:
+    for classes, parameters in ((20, 39_157_844), (200, 39_175_304)):
+        settings = yaml.safe_load(recipes()[f"scannet{classes}"].read_text())
+        with torch.device("meta"):
+            network = NetworkConfig.from_dict(settings["model"]["network"]).build()
+            expected = VoxelUNet.spunet34c(6, classes).state_dict()
+        assert sum(p.numel() for p in network.parameters()) == parameters
+        assert {k: v.shape for k, v in network.state_dict().items()} == {
+            k: v.shape for k, v in expected.items()
+        }
+    one, two = (recipes()[f"scannet{n}"].read_text().replace(str(n), "N") for n in (20, 200))
+    assert one.replace("classes at 2 cm", "") == two.replace("classes at 2 cm", "")
 
 
 def test_classes_are_weighted_by_how_rare_they_are(arguments: list[str]) -> None:
