@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentgraph.functional.precision import full_precision
-from latentgraph.voxel.graph import Block, VoxelGraph
+from latentgraph.voxel.graph import Block, Edges, VoxelGraph
 
 
 def voxel_conv(x: Tensor, weight: Tensor, graph: VoxelGraph) -> Tensor:
@@ -106,9 +106,11 @@ class _Gradients(torch.autograd.Function):
 
 def _convolve(x: Tensor, weight: Tensor, graph: VoxelGraph) -> Tensor:
     out = x.new_empty(graph.num_targets, weight.size(2))
+    senders = _room(x, x.size(1), graph.edges)
+    messages = _room(x, weight.size(2), graph.edges)
     for block in graph.edges.blocks():
-        senders = x.index_select(0, block.source)
-        out[block.targets] = _messages(senders, weight, block)
+        sent = _gather(x, block.source, senders)
+        out[block.targets] = _sum_of_messages(sent, weight, block, messages)
     return out
 
 
@@ -124,30 +126,43 @@ def _gradients(
     weight = weight.flip(0) if graph.reverse is None else weight
     grad_x = torch.empty_like(x)
     grad_weight = torch.zeros_like(weight, dtype=torch.promote_types(x.dtype, torch.float32))
+    products = torch.empty_like(weight)
+    senders = _room(x, grad.size(1), edges)
+    messages = receivers = _room(x, x.size(1), edges)  # one after the other
     with full_precision(x):
         for block in edges.blocks():
-            senders = grad.index_select(0, block.source)
+            sent = _gather(grad, block.source, senders)
             if needs_x:
-                grad_x[block.targets] = _messages(senders, weight.transpose(1, 2), block)
+                back = weight.transpose(1, 2)
+                grad_x[block.targets] = _sum_of_messages(sent, back, block, messages)
             if needs_weight:
-                receivers = x.index_select(0, block.target)
-                for total, a, b in zip(
-                    grad_weight,
-                    receivers.split(block.sizes),
-                    senders.split(block.sizes),
-                    strict=True,
+                received = _gather(x, block.target, receivers)
+                for a, b, out in zip(
+                    received.split(block.sizes), sent.split(block.sizes), products, strict=True
                 ):
-                    total += a.T @ b
+                    torch.mm(a.T, b, out=out)
+                grad_weight += products
     if graph.reverse is None:
         grad_weight = grad_weight.flip(0)
     return grad_x if needs_x else None, grad_weight.to(weight.dtype) if needs_weight else None
 
 
-def _messages(senders: Tensor, weight: Tensor, block: Block) -> Tensor:
+def _room(like: Tensor, channels: int, edges: Edges) -> Tensor:
+    r"""Memory for what the edges of a block carry, whichever block.
+
+    It is taken once for all of them: getting new memory from the system, page by page, takes as
+    long as the products that fill it.
+    """
+    return like.new_empty(max(map(sum, edges.sizes), default=0), channels)
+
+
+def _gather(x: Tensor, index: Tensor, room: Tensor) -> Tensor:
+    return torch.index_select(x, 0, index, out=room[: index.size(0)])
+
+
+def _sum_of_messages(sent: Tensor, weight: Tensor, block: Block, room: Tensor) -> Tensor:
     r"""One product for each relation, and their sum at each target of the block."""
-    messages = senders.new_empty(senders.size(0), weight.size(2))
-    for a, w, out in zip(
-        senders.split(block.sizes), weight, messages.split(block.sizes), strict=True
-    ):
+    messages = room[: sent.size(0)]
+    for a, w, out in zip(sent.split(block.sizes), weight, messages.split(block.sizes), strict=True):
         torch.mm(a, w, out=out)
     return F.embedding_bag(block.slot, messages, block.offset, mode="sum")
