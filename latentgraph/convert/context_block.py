@@ -25,7 +25,8 @@ def from_context_block(
     ========================================  =============================================
 
     Args:
-        state_dict: of the block, or of a network that has it. It is copied.
+        state_dict: of the block, or of a network that has it; tensors of the shapes that the layers
+            above have. It is copied.
         prefix: of the block's keys.
 
     Returns:

@@ -24,6 +24,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     Args:
         path: the file.
 
+    Returns:
+        Tensors by key, on the CPU, in the order and the dtypes of the file.
+
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: safetensors is missing.

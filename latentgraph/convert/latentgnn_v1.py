@@ -29,7 +29,8 @@ def from_latentgnn_v1(
     ============================================  ==========================================
 
     Args:
-        state_dict: of the block, or of a network that has it. It is copied.
+        state_dict: of the block, or of a network that has it; tensors of the shapes that the layers
+            above have. It is copied.
         prefix: of the block's keys.
         residual: False for a block built with ``without_residual``, which does not use its
             ``gamma``: 1 stands in its place.

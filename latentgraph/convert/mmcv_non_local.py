@@ -37,7 +37,8 @@ def from_non_local(
     ``OnGrid(block, pool=2)``, without which it says so.
 
     Args:
-        state_dict: of the block, or of a network that has it. It is copied.
+        state_dict: of the block, or of a network that has it; tensors of the shapes that the layers
+            above have. It is copied.
         prefix: of the block's keys.
         pairwise: the block's ``mode``.
         scale: of ``"embedded_gaussian"``: True for mmcv's, False for ``use_scale=False``,

@@ -25,7 +25,8 @@ def from_timm(state_dict: Mapping[str, Tensor], prefix: str = "") -> tuple[Globa
     The eps of the LayerNorm is timm's, 1e-6.
 
     Args:
-        state_dict: of the block, or of a network that has it. It is copied.
+        state_dict: of the block, or of a network that has it; tensors of the shapes that the layers
+            above have. It is copied.
         prefix: of the block's keys.
 
     Returns:

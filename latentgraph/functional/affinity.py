@@ -164,7 +164,7 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
 
     Args:
         z: (B, d, c) latent features.
-        temperature: :math:`\tau`, a number or a tensor of one.
+        temperature: :math:`\tau`, a number or a scalar tensor, above 0.
 
     Returns:
         (B, d, d), rows sum to one, float32 or wider.

@@ -83,6 +83,9 @@ def two_passes(
         passes: the block.
         chunks: called once for each pass; gives the same chunks in the same order.
         batch_size: number of graphs B.
+
+    Returns:
+        The state, and an iterator that computes the output of each chunk, in its shape, when asked.
     """
     state, message = first_pass(passes, chunks(), batch_size)
     return state, (output_of(passes, chunk, message) for chunk in chunks())

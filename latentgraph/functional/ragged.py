@@ -55,7 +55,7 @@ class Ragged:
         r"""What a layer was given as ``batch``, checked against its nodes.
 
         Args:
-            batch: a batch vector, a :class:`Ragged`, or None for one graph.
+            batch: (N,) the graph of each node, a :class:`Ragged`, or None for one graph.
             batch_size: number of graphs, if known.
             num_nodes: number of nodes N that ``batch`` has to describe.
             device: where the nodes lie, and ``batch`` has to.

@@ -19,7 +19,18 @@ __all__ = ["sum_nodes", "to_nodes"]
 
 
 def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
-    r"""(B, c), the sum of ``x``, (N, c) or (B, n, c), over the nodes of each graph."""
+    r"""The sum over the nodes of each graph.
+
+    Args:
+        x: (N, c) values of the nodes, or (B, n, c) for graphs of one size.
+        batch: (N,) the graph of each node, or None.
+
+    Returns:
+        (B, c), with B = 1 for (N, c) without a ``batch``.
+
+    Raises:
+        ValueError: ``batch`` does not fit the nodes.
+    """
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
@@ -29,7 +40,11 @@ def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
 
 
 def to_nodes(z: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
-    r"""One row for each graph, (B, c), handed to all of its nodes.
+    r"""One row for each graph, handed to all of its nodes.
+
+    Args:
+        z: (B, c), a row for each graph.
+        batch: (N,) the graph of each node, or None.
 
     Returns:
         (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).

@@ -38,6 +38,9 @@ def affinities(call: Call, graph: int | None = None, max_pairs: int = 2**24) -> 
         max_pairs: pairs of nodes that are written out at most, for a block that has a weight for
             each.
 
+    Returns:
+        :math:`P`, F and S of each kernel, sparse.
+
     Raises:
         ValueError: there are more pairs, or no such graph.
     """

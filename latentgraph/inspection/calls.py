@@ -51,6 +51,10 @@ class Call:
             max_pairs: for a :class:`~latentgraph.nn.NonLocal` block, which has a weight for each
                 pair of nodes of a graph: how many pairs are written out.
 
+        Returns:
+            PyG's ``HeteroData``, as :meth:`LatentGNN.message_graph
+            <latentgraph.nn.LatentGNN.message_graph>` describes it.
+
         Raises:
             ValueError: there are more pairs.
         """

@@ -57,6 +57,9 @@ def costs(
             which may be none.
         kwargs: further arguments of the network.
 
+    Returns:
+        Parameters and multiply-adds of the network and of each block.
+
     Raises:
         ValueError: there is no block of that name or type.
     """

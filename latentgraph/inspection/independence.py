@@ -55,6 +55,10 @@ def query_independence(call: Call, max_pairs: int = 2**24) -> QueryIndependence:
             :func:`~latentgraph.inspection.record`. It is computed again in float64.
         max_pairs: pairs of nodes that are written out at most.
 
+    Returns:
+        Mean distances between what nodes are given, what they attend to, and what they are given
+        back: 0 where all are the same.
+
     Raises:
         ValueError: there are more pairs.
     """

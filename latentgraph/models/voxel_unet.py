@@ -23,6 +23,10 @@ class VoxelUNet(nn.Module):
     <https://arxiv.org/abs/1711.10275>`_ (CVPR 2018) and `4D Spatio-Temporal ConvNets: Minkowski
     Convolutional Neural Networks <https://arxiv.org/abs/1904.08755>`_ (CVPR 2019)
 
+    All convolutions are sums over the voxels j of a kernel around i, one matrix for each offset:
+
+    .. math:: y_i = \sum_{j \in kernel(i)} x_j W_{p_j - p_i}
+
     A stem, then level by level a 2 x 2 x 2 convolution of stride 2 and ``blocks``; back up an
     inverse convolution, the encoder's features of that level beside it, and ``decoder_blocks``; at
     last a linear map. All graphs are found once per input and shared by the layers of a level.
@@ -125,6 +129,9 @@ class VoxelUNet(nn.Module):
             out_channels: Number of classes.
             context: As above.
             context_levels: As above.
+
+        Returns:
+            The network, with random weights.
         """
         return cls(
             in_channels,
@@ -154,7 +161,14 @@ class VoxelUNet(nn.Module):
     ) -> VoxelLevels:
         r"""The graphs that :meth:`forward` finds for itself, to be found ahead of it.
 
-        Arguments as in :meth:`VoxelLevels.build <latentgraph.voxel.VoxelLevels.build>`.
+        Args:
+            coord: (n, 3) integer grid coordinates.
+            batch: (n,) the grid of each voxel, or None.
+            batch_size: Number of grids.
+            block_size: As in :meth:`VoxelLevels.build <latentgraph.voxel.VoxelLevels.build>`.
+
+        Returns:
+            The levels, with the kernels of this network.
         """
         return VoxelLevels.build(
             coord,

@@ -158,6 +158,7 @@ class LatentGNN(nn.Module):
 
     Raises:
         ValueError: an option has none of the values above, or an inner width is too small.
+        TypeError: ``latent_dims`` is no sequence.
     """
 
     def __init__(
@@ -300,6 +301,9 @@ class LatentGNN(nn.Module):
             batch: as the block takes it.
             batch_size: as the block takes it.
             affinity_x: as the block takes it.
+
+        Returns:
+            The graph, whose tensors are part of autograd's.
         """
         check_nodes(x, self.channels, self.gamma.dtype)
         graphs = graphs_of(x, batch, batch_size)

@@ -50,7 +50,7 @@ class LatentToLatentConv(MessagePassing):
                 ``edge_index`` (then by default ones); None for the softmax of cosines.
             batch: (B·d,) the graph of each latent node, where ``batch_size`` is not given.
             batch_size: number of graphs B, of d latent nodes each; by default 1.
-            temperature: in place of the layer's own.
+            temperature: in place of the layer's own, a number or a scalar tensor.
 
         Returns:
             (B·d, c).

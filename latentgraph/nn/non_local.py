@@ -194,6 +194,16 @@ class NonLocal(nn.Module):
         :math:`g(x_j)`, and a single one of weight 1 from there back. With a ``pool`` the senders
         are nodes of a third type, ``pooled``, and ``visible`` has the features themselves. The
         three layers give what a node receives, before :math:`W_z`.
+
+        Args:
+            x: as the block takes it.
+            batch: as the block takes it.
+            batch_size: as the block takes it.
+            pool: as the block takes it.
+            pool_at: as the block takes it.
+
+        Returns:
+            The graph, whose tensors are part of autograd's.
         """
         check_nodes(x, self.channels, self.g.weight.dtype)
         graphs = graphs_of(x, batch, batch_size)

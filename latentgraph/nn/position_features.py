@@ -35,6 +35,9 @@ def position_features(
 
     Returns:
         (N, D + 1), float32 or wider. A graph of one place has zeros.
+
+    Raises:
+        ValueError: ``pos`` is no matrix, or ``batch`` does not fit it.
     """
     if pos.dim() != 2:
         raise ValueError(f"expected pos of shape (N, D), got {tuple(pos.shape)}")

@@ -44,7 +44,18 @@ class Context(nn.Module):
         self.layout, self.hooked = layout, hooked
 
     def forward(self, x: Tensor, from_hook: bool = False) -> Tensor:
-        r"""Run the block on what the module gave, unless that is the hook's task."""
+        r"""Run the block on what the module gave, unless that is the hook's task.
+
+        Args:
+            x: the module's output, of the shape that its layout has.
+            from_hook: whether the hook calls.
+
+        Returns:
+            The same shape.
+
+        Raises:
+            ValueError: the output or its graphs do not fit the block.
+        """
         if self.hooked and not from_hook:
             return x
         if isinstance(x, Proxy):  # a leaf of torch.fx: what is checked here has no value there
@@ -54,7 +65,18 @@ class Context(nn.Module):
         return self.run(x, *(graphs_of_call(self.at) if self.layout == "nodes" else ()))
 
     def run(self, x: Tensor, *graphs: Any) -> Tensor:
-        r"""The block on ``x``, which has the layout, and on the graphs of its nodes."""
+        r"""The block on ``x``, which has the layout, and on the graphs of its nodes.
+
+        Args:
+            x: of the shape that the layout has.
+            graphs: what the block takes as ``batch`` and ``batch_size``.
+
+        Returns:
+            The same shape.
+
+        Raises:
+            ValueError: the shape does not fit, or the block does not keep it.
+        """
         check_shape(x.shape, self.at, self.channels, self.layout)
         if self.layout == "nodes" or isinstance(self.block, OnGrid):
             return self._call(x, *graphs)

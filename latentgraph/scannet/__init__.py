@@ -6,6 +6,7 @@ from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.published import load_spunet
 from latentgraph.scannet.reader import Scan, read_scan
+from latentgraph.scannet.report import Report
 from latentgraph.scannet.rooms import Scene, make_scene, rooms_settings, write_rooms
 from latentgraph.scannet.score import Score, confusion_matrix
 from latentgraph.scannet.segmenter import Segmenter
@@ -49,6 +50,7 @@ __all__ = [
     "RandomRotateZ",
     "RandomScale",
     "RandomTilt",
+    "Report",
     "Scan",
     "ScanError",
     "ScanNet",

@@ -31,6 +31,9 @@ def check(root: str | Path, workers: int = 0, progress: bool = True) -> Report:
         workers: Processes that read, 0 for this one.
         progress: Whether to show a progress bar, on a terminal.
 
+    Returns:
+        What was found, by scan.
+
     Raises:
         FileNotFoundError: If there are no scans.
         ValueError: For a negative number of workers.

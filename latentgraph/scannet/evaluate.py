@@ -38,6 +38,9 @@ def evaluate(
         votes: How the network looks at a scene.
         devices: Processes that share the scenes, each with a device of its own.
 
+    Returns:
+        The score, of all scenes together.
+
     Raises:
         FileNotFoundError: If the checkpoint is missing.
         ValueError: If it is no checkpoint of this library, or split or accelerator cannot be used.
@@ -84,6 +87,9 @@ def evaluate_predictions(
         split: ``"val"`` or ``"train"``; test scans have no labels.
         labels: ``"scannet20"``, whose ids are those of NYU40, or ``"scannet200"``.
         out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
+
+    Returns:
+        The score, of all scenes together.
 
     Raises:
         FileNotFoundError: If a file is missing, or there are no scenes of this split.

@@ -93,7 +93,17 @@ class LabelSet:
 
 
 def label_set(name: str) -> LabelSet:
-    r"""The label set of that name, ``"scannet20"`` or ``"scannet200"``."""
+    r"""The label set of that name.
+
+    Args:
+        name: ``"scannet20"`` or ``"scannet200"``.
+
+    Returns:
+        Names, ids and colors of its classes.
+
+    Raises:
+        ValueError: For another name.
+    """
     for labels in (SCANNET20, SCANNET200):
         if labels.name == name:
             return labels

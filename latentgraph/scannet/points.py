@@ -51,6 +51,9 @@ def read_points(path: str | Path) -> Points:
         path: A PLY file, text or binary, or one of another format that Open3D reads: PCD, PTS,
             XYZ, OBJ, OFF, STL.
 
+    Returns:
+        V points, with None for what the file has not.
+
     Raises:
         ScanError: If the file is missing, damaged or cut off, of another type, without points, or
             has positions that are not finite.

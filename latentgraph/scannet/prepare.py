@@ -50,6 +50,9 @@ def prepare(
         strict: Whether to leave out scans with a category or a label id that is no class. What
             was prepared of them before stays.
 
+    Returns:
+        What became of each scan.
+
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
         ValueError: For an unknown split or a negative number of workers.

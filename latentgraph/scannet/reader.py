@@ -100,6 +100,9 @@ def read_scan(path: str | Path) -> Scan:
             :func:`~latentgraph.scannet.points.read_points` reads. The mesh of a scan stands for
             its folder.
 
+    Returns:
+        Positions, colors, normals, and the truth where it is known, all of V vertices.
+
     Raises:
         ScanError: If a file is missing or damaged, files of different meshes are mixed, there are
             no points, or positions are not finite.

@@ -27,7 +27,13 @@ class Report:
     lacking: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, unknown: list[str], remarks: list[str]) -> None:
-        r"""Enter a scan that can be used."""
+        r"""Enter a scan that can be used.
+
+        Args:
+            name: of the scan.
+            unknown: its categories and label ids that are no class.
+            remarks: what is odd about it.
+        """
         self.remarks[name] = remarks
         if unknown:
             self.unknown[name] = unknown

@@ -80,8 +80,11 @@ class Score:
     and counts.
 
     Args:
-        confusion: What :func:`confusion_matrix` returns, added up over all scenes.
+        confusion: (C, C + 1), what :func:`confusion_matrix` returns, added up over all scenes.
         labels: The classes.
+
+    Raises:
+        ValueError: If the shape is not that of the classes.
     """
 
     confusion: Tensor

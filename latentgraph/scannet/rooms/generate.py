@@ -34,6 +34,9 @@ def make_scene(
             for rooms, three or four for apartments).
         edge: Length of the mesh edges in metres (default: 0.065 for rooms, 0.09 for apartments).
 
+    Returns:
+        The scene, with what a network is told and what it is asked.
+
     Raises:
         ValueError: For an unknown kind or type, or an edge outside 0.01 to 0.5 m.
     """

@@ -43,7 +43,9 @@ def write_rooms(
 
     Args:
         root: Folder to write to, created where it is missing.
-        num_train, num_val, num_test: Number of scans of each split.
+        num_train: Number of scans to train on.
+        num_val: Number of held-out scans.
+        num_test: Number of scans without annotation.
         kind: ``"rooms"``, single rooms whose type goes round :data:`ROOM_TYPES`, or
             ``"apartments"``.
         seed: Non-negative integer.
@@ -80,8 +82,11 @@ def scene_names(split: str, number: int) -> list[str]:
 def rooms_settings(root: str | os.PathLike[str]) -> dict[str, Any] | None:
     r"""What a folder of generated scans was made with: `generator`, `kind`, `seed`.
 
+    Args:
+        root: The folder.
+
     Returns:
-        None for any other folder, the release of ScanNet among them.
+        The settings, None for any other folder, the release of ScanNet among them.
 
     Raises:
         ValueError: If the file that tells is damaged.
