@@ -23,6 +23,13 @@ LATENTGRAPH := $(ENV)/bin/latentgraph
 EXAMPLES := $(filter-out $(if $(findstring vision,$(EXTRAS)),,examples/mask_rcnn.py),\
 	$(sort $(wildcard examples/*.py)))
 DEMO := runs/make-demo
+COMMA := ,
+FRESH := build/fresh
+FROM ?= whl
+UNISOLATED := $(if $(filter scatter,$(EXTRA)),--no-build-isolation)
+CORE_EXAMPLES := $(addprefix examples/,custom_layers.py node_features.py grid_features.py)
+OLDEST := torch==2.4.0 torch-geometric==2.5.0 numpy==1.24.4 pytest pytest-randomly hypothesis
+LAYERS := tests/functional tests/nn tests/out_of_core tests/voxel
 # The active environment can serve several checkouts, so its stamp carries the name of this one.
 STAMP := $(ENV)/.latentgraph$(if $(KEPT),$(subst /,-,$(CURDIR)))
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
@@ -34,7 +41,7 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	&& $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1); \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
-.PHONY: help env demo test test-slow test-nightly lint docs examples dist \
+.PHONY: help env demo test test-slow test-nightly coverage lint docs examples dist fresh oldest \
 	compare apartments bench tables scatter clean
 
 help: ## list the targets
@@ -90,12 +97,34 @@ docs: $(STAMP) ## the documentation, into docs/_build/html
 examples: $(STAMP) ## every example, seconds each
 	set -e; for example in $(EXAMPLES); do echo "== $$example"; $(PY) $$example; done
 
-dist: $(STAMP) ## wheel and sdist, checked, the wheel tried from outside the checkout
+coverage: $(STAMP) ## the test suite, and which lines it misses; under 90 % fails
+	$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+
+dist: $(STAMP) ## wheel and sdist, checked, the code of the guides run with the wheel
 	rm -rf dist build/wheel
 	$(PY) -m build --outdir dist .
 	$(PY) -m twine check --strict dist/*
+	@test $$(cat dist/*.whl | wc -c) -lt 300000 || { echo "The wheel has more than 300 kB."; false; }
 	$(PY) -m pip install $(QUIET) --no-deps --target build/wheel dist/*.whl
 	cd build/wheel && $(abspath $(PY)) -m latentgraph --help
+	PYTHONPATH=$(CURDIR)/build/wheel $(PY) tests/pages.py $(subst $(COMMA), ,$(EXTRAS)) inspection
+
+fresh: ## the wheel in an environment of its own: make dist fresh EXTRA=scannet FROM=tar.gz
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(if $(UNISOLATED),$(FRESH)/bin/pip install $(QUIET) $(WITH) setuptools wheel torch)
+	$(FRESH)/bin/pip install $(QUIET) $(UNISOLATED) $(WITH) \
+		"$$(echo dist/*.$(FROM))$(if $(EXTRA),[$(EXTRA)])"
+	$(FRESH)/bin/python tests/pages.py $(EXTRA)
+	set -e; for example in $(CORE_EXAMPLES); do $(FRESH)/bin/python $$example; done
+	rm -rf $(FRESH)
+
+oldest: ## the tests of the layers with the oldest torch and PyG, in an environment of its own
+	rm -rf $(FRESH)
+	$(PYTHON) -m venv $(FRESH)
+	$(FRESH)/bin/pip install $(QUIET) $(OLDEST) --editable .
+	$(FRESH)/bin/python -m pytest $(LAYERS) $(ARGS)
+	rm -rf $(FRESH)
 
 compare: $(STAMP) ## blocks side by side: ARGS="--scenes apartments --seeds 3"
 	$(PY) -m benchmarks.compare $(ARGS)
