@@ -69,7 +69,18 @@ class VoxelConv(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor, graph: VoxelGraph) -> Tensor:
-        r"""Features (num_targets, out_channels) from x (num_sources, in_channels)."""
+        r"""Convolve.
+
+        Args:
+            x: (num_sources, ``in_channels``) features of the voxels that send.
+            graph: Who sends to whom, with ``kernel_size ** 3`` relations.
+
+        Returns:
+            (num_targets, ``out_channels``).
+
+        Raises:
+            ValueError: Shapes or dtypes do not fit the graph and the weights.
+        """
         out = voxel_conv(x, self.weight, graph)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 

@@ -72,6 +72,9 @@ class Edges(Movable):
                 relation, -1 where there is none.
             num_sources: number of nodes that edges can start from.
             block_size: targets in a block; by default what suits the device of the table.
+
+        Returns:
+            The edges, on the device of the table.
         """
         device, num_targets = table.device, table.size(1)
         if block_size is None:
@@ -119,6 +122,7 @@ class VoxelGraph(Movable):
         edges: the edges.
         reverse: the same edges turned round; None where these are the edges themselves, relation k
             of K turned into relation K - 1 - k, as between the voxels of one grid.
+        num_relations: number of positions in the kernel.
     """
 
     edges: Edges

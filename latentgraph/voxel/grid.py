@@ -71,6 +71,9 @@ def neighbor_graph(
         kernel_size: edge of the kernel, odd.
         block_size: see :class:`~latentgraph.voxel.graph.Edges`.
 
+    Returns:
+        The graph, which is its own reverse.
+
     Raises:
         TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
         ValueError: a voxel occurs twice, a number is out of range, or a shape or the kernel size
@@ -129,6 +132,9 @@ def coarsen(coord: Tensor, batch: Tensor | None = None, block_size: int | None =
         coord: (n, 3) integer grid coordinates from 0 to 65,535, in any order, none twice.
         batch: (n,) int64, the grid of each voxel.
         block_size: see :class:`~latentgraph.voxel.graph.Edges`.
+
+    Returns:
+        The coarse voxels, the parent of each fine one, and the graphs there and back.
 
     Raises:
         TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.

@@ -79,6 +79,9 @@ class VoxelLevels(Movable):
             block_size: see :class:`~latentgraph.voxel.graph.Edges`; wanted where a graph is built
                 on another device than the one that uses it.
 
+        Returns:
+            All levels, on the device of ``coord``.
+
         Raises:
             TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
             ValueError: a voxel occurs twice, a number is out of range, or a shape or a size does
@@ -110,6 +113,9 @@ class VoxelLevels(Movable):
             values: (n, ...) values at the finest level.
             level: the level to bring them to; 0 is the finest.
             reduce: ``"mean"``, ``"min"`` or ``"max"`` over the children of a voxel.
+
+        Returns:
+            (m, ...) values at that level.
         """
         for fine, coarse in zip(self.levels[:level], self.levels[1:], strict=False):
             values = scatter(values, fine.parent, dim_size=coarse.num_voxels, reduce=reduce)

@@ -79,7 +79,11 @@ class ColorJitter(BaseTransform):
 
 
 class ColorDrop(BaseTransform):
-    r"""Make a whole scene gray, with probability :obj:`p`."""
+    r"""Make a whole scene gray.
+
+    Args:
+        p: Probability that it happens.
+    """
 
     def __init__(self, p: float = 0.2) -> None:
         self.p = probability(p)
@@ -92,7 +96,11 @@ class ColorDrop(BaseTransform):
 
 
 class NormalDrop(BaseTransform):
-    r"""Set all normals of a scene to 0, as where there is no face, with probability :obj:`p`."""
+    r"""Set all normals of a scene to 0, as where there is no face.
+
+    Args:
+        p: Probability that it happens.
+    """
 
     def __init__(self, p: float = 0.2) -> None:
         self.p = probability(p)

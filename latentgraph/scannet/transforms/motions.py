@@ -50,7 +50,11 @@ class RandomTilt(BaseTransform):
 
 
 class RandomFlip(BaseTransform):
-    r"""Mirror a scene along x and along y, each with probability :obj:`p`."""
+    r"""Mirror a scene along x and along y.
+
+    Args:
+        p: Probability of each of the two.
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = probability(p)
@@ -61,7 +65,15 @@ class RandomFlip(BaseTransform):
 
 
 class RandomScale(BaseTransform):
-    r"""Scale a scene by an even draw from :obj:`low` to :obj:`high`."""
+    r"""Scale a scene by an even draw.
+
+    Args:
+        low: Least factor, above 0.
+        high: Largest factor.
+
+    Raises:
+        ValueError: If ``high`` is below ``low``, or one of them cannot be.
+    """
 
     def __init__(self, low: float = 0.9, high: float = 1.1) -> None:
         if not 0.0 < low <= high < math.inf:
@@ -74,7 +86,11 @@ class RandomScale(BaseTransform):
 
 
 class RandomJitter(BaseTransform):
-    r"""Move each vertex by normal noise of :obj:`sigma` meters, at most 4 sigma along an axis."""
+    r"""Move each vertex by normal noise, at most 4 sigma along an axis.
+
+    Args:
+        sigma: Deviation of the noise in meters.
+    """
 
     def __init__(self, sigma: float = 0.005) -> None:
         self.sigma = at_least_zero(sigma, "sigma")
