@@ -39,7 +39,8 @@ def from_spunet(
     its shape says (out, in), and so does this.
 
     Args:
-        state_dict: of the network, or of a model that has it. It is copied.
+        state_dict: of the network, or of a model that has it; tensors of the shapes that its layers
+            have. It is copied.
         prefix: of the network's keys; by default the only one that fits, ``backbone.`` in
             Pointcept's checkpoints.
 

@@ -105,6 +105,12 @@ class NetworkConfig:
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
         r"""The configuration that :meth:`as_dict` wrote.
 
+        Args:
+            values: What it wrote.
+
+        Returns:
+            An equal configuration.
+
         Raises:
             TypeError: For a field that this version does not know, or one that is missing.
         """

@@ -70,6 +70,9 @@ class Votes:
         Args:
             scene: Positions, colors and normals of the vertices.
             config: Of the network.
+
+        Returns:
+            An iterator, which makes each when it is asked for.
         """
         voxelize = Voxelize(config.voxel_size, config.inputs, config.color_range)
         for pose in self._poses(scene):

@@ -17,6 +17,9 @@ class ColorAutoContrast(BaseTransform):
     Args:
         p: Probability that it happens.
         blend: Share of the stretched colors; by default an even draw from 0 to 1.
+
+    Raises:
+        ValueError: If one of them is outside 0 to 1.
     """
 
     def __init__(self, p: float = 0.2, blend: float | None = None) -> None:

@@ -26,6 +26,9 @@ class ElasticDistortion(BaseTransform):
         granularity: Edge of the grid of each field, meters.
         magnitude: Standard deviation of its noise before it is averaged, meters.
         p: Probability that it happens.
+
+    Raises:
+        ValueError: If a number cannot be, or there are more of one than of the other.
     """
 
     def __init__(

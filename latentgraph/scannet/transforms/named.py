@@ -51,6 +51,9 @@ def augmentation(steps: Sequence[Mapping[str, Mapping[str, Any]]]) -> Compose:
         steps: For each step its name and its arguments, as in ``[{"RandomRotateZ": {"degrees":
             30.0}}, {"RandomFlip": {}}]``.
 
+    Returns:
+        One transform, which does all of them.
+
     Raises:
         ValueError: For a name that is no transform, or arguments that it does not take.
     """

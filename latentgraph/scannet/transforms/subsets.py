@@ -33,6 +33,9 @@ class RandomDropout(BaseTransform):
     Args:
         ratio: The share, below 1.
         p: Probability that it happens.
+
+    Raises:
+        ValueError: If the share or the probability cannot be.
     """
 
     def __init__(self, ratio: float = 0.2, p: float = 0.2) -> None:
@@ -53,6 +56,9 @@ class RandomCrop(BaseTransform):
 
     Args:
         max_points: Number of vertices to keep.
+
+    Raises:
+        ValueError: If that is below 1.
     """
 
     def __init__(self, max_points: int = 100_000) -> None:
