@@ -7,8 +7,8 @@ from hypothesis import settings
 from torch_geometric.nn import Sequential
 
 # `make test` tries the same cases each time, `make test-nightly` new ones and many more.
-settings.register_profile("default", max_examples=20, deadline=None, derandomize=True)
-settings.register_profile("nightly", max_examples=1_800, deadline=None)
+settings.register_profile("default", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=1_600, deadline=None)
 settings.load_profile("default")
 
 

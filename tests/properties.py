@@ -68,7 +68,7 @@ def assert_permutation_equivariant(
     r"""Nodes in another order give the same rows in that order."""
     grad_out = torch.randn_like(x)
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
-    for order in (torch.randperm(len(x)), batch.argsort(), batch.argsort(descending=True)):
+    for order in (torch.randperm(len(x)), batch.argsort()):
         again = run(layer, x[order], batch[order], batch_size, grad_out[order])
         assert_all_equal(
             [again[0], again[1], *again[2]], [out[order], grad_x[order], *grads], tolerance

@@ -18,6 +18,7 @@ from latentgraph.nn import (
     NonLocal,
     SimplifiedNonLocal,
     SqueezeExcitation,
+    position_features,
 )
 
 CHANNELS = 11
@@ -39,6 +40,28 @@ class Aggregated(nn.Module):
         latents = self.aggr(x, batch, dim_size=1 if batch_size is None else batch_size)
         number = torch.arange(self.aggr.num_latents, dtype=x.dtype)
         return torch.einsum("bkc,k->bc", latents.unflatten(1, (len(number), -1)), number)[of_node]
+
+
+class Placed(nn.Module):
+    r"""A :class:`LatentGNN` whose nodes lie where their first three features say."""
+
+    def __init__(self, channels: int, **options: object) -> None:
+        super().__init__()
+        self.block = LatentGNN(channels, affinity_channels=4, **options)
+
+    def forward(
+        self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        places = position_features(x[:, :3].detach(), batch, batch_size)
+        return self.block(x, batch, batch_size, places)
+
+    @property
+    def chunk_size(self) -> int | None:
+        return self.block.chunk_size
+
+    @chunk_size.setter
+    def chunk_size(self, chunk_size: int | None) -> None:
+        self.block.chunk_size = chunk_size
 
 
 def alike(x: Tensor) -> Tensor:
@@ -75,18 +98,20 @@ def graphs(
 
 def _options(kind: str, **narrower: st.SearchStrategy) -> st.SearchStrategy[dict[str, object]]:
     some = st.sampled_from
+    latent_gnn = {
+        "latent_dims": st.lists(st.integers(3, 7), min_size=1, max_size=3),
+        "reduction": st.integers(1, 3),
+        "mode": some(["asymmetric", "symmetric"]),
+        "norm": some(["layer_norm", "batch_norm", None]),
+        "graph_conv": st.booleans(),
+        "mixing": some(["cosine", "residual", "none"]),
+        "temperature": some([1.0, 0.3, "learned"]),
+        "top_k": some([None, 1, 2, 3]),
+        "residual": st.booleans(),
+    }
     every: dict[str, dict[str, st.SearchStrategy]] = {
-        "latent_gnn": {
-            "latent_dims": st.lists(st.integers(3, 7), min_size=1, max_size=3),
-            "reduction": st.integers(1, 3),
-            "mode": some(["asymmetric", "symmetric"]),
-            "norm": some(["layer_norm", "batch_norm", None]),
-            "graph_conv": st.booleans(),
-            "mixing": some(["cosine", "residual", "none"]),
-            "temperature": some([1.0, 0.3, "learned"]),
-            "top_k": some([None, 1, 2, 3]),
-            "residual": st.booleans(),
-        },
+        "latent_gnn": latent_gnn,
+        "placed": latent_gnn | {"windows": st.booleans(), "votes": st.booleans()},
         "global_context": {
             "ratio": some([1 / 5, 1 / 2, 1.0]),
             "pool": some(["attention", "mean"]),
@@ -112,6 +137,7 @@ def _options(kind: str, **narrower: st.SearchStrategy) -> st.SearchStrategy[dict
 
 KINDS: dict[str, Callable[..., nn.Module]] = {
     "latent_gnn": partial(LatentGNN, CHANNELS),
+    "placed": partial(Placed, CHANNELS),
     "global_context": partial(GlobalContext, CHANNELS),
     "simplified_non_local": partial(SimplifiedNonLocal, CHANNELS),
     "squeeze_excitation": partial(SqueezeExcitation, CHANNELS),
@@ -131,4 +157,8 @@ def blocks(draw: st.DrawFn, kind: str, **narrower: st.SearchStrategy) -> nn.Modu
     """
     options = draw(_options(kind, **narrower))
     torch.manual_seed(draw(seeds))
-    return randomized(KINDS[kind](**options)).eval()
+    block = randomized(KINDS[kind](**options)).eval()
+    if options.get("windows"):
+        for kernel in block.block.kernels:
+            kernel.start_as_windows(affinity_channels=4)
+    return block
