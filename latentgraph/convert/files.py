@@ -55,6 +55,8 @@ def _torch(path: Path) -> Any:
     try:
         _require_intact(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # torch.load has no exception of its own for a foreign file
         refused = re.search(r"GLOBAL ((\w+(?:\.\w+)*)\.\w+) was not", str(error)) or re.search(
             r"but got <class '((\w+(?:\.\w+)*)\.\w+)'>", str(error)

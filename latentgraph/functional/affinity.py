@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import sum_nodes, to_nodes
+from latentgraph.functional.tracing import is_traced
 
 __all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
 
@@ -37,7 +37,7 @@ def l2(x: Tensor, dim: int = -1) -> Tensor:
         Same shape, float32 or wider.
     """
     x = wide(x)
-    if is_compiling():  # compilers write gradients as short themselves
+    if is_traced(x):  # compilers write gradients as short themselves
         return x * inverse_length(x, dim)
     result: Tensor = _UnitLength.apply(x, dim)  # type: ignore[no-untyped-call]
     return result
@@ -78,7 +78,7 @@ def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tenso
     r"""(B, d), the squared length of each column of (N, d) or (B, n, d) within each graph."""
     if batch is None:
         weight = weight if weight.dim() == 3 else weight.unsqueeze(0)
-        if is_compiling():
+        if is_traced(weight):
             return (weight * weight).sum(1)
         result: Tensor = _SumSquares.apply(weight)  # type: ignore[no-untyped-call]
         return result
@@ -170,8 +170,10 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         (B, d, d), rows sum to one, float32 or wider.
 
     Raises:
-        ValueError: a temperature, as a number, of 0 or below.
+        ValueError: another shape, or a temperature, as a number, of 0 or below.
     """
+    if z.dim() != 3:
+        raise ValueError(f"expected z of shape (B, d, c), got {tuple(z.shape)}")
     if isinstance(temperature, float | int) and not temperature > 0:
         raise ValueError(f"expected temperature above 0, got {temperature}")
     direction = l2(z)

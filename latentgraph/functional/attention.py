@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.compiler import is_compiling
 from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.pairs import Plans, each_graph, plans
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged
+from latentgraph.functional.tracing import is_traced
 
 BLOCK_ELEMENTS = 2**21  # attention weights held at once in the backward pass
 
@@ -49,7 +49,7 @@ def attention(
         stacked = attention(query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), scale)
         return stacked.squeeze(0)
     needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
-    if batch is None and (is_compiling() or not (needs_grad and torch.is_grad_enabled())):
+    if batch is None and (is_traced(value) or not (needs_grad and torch.is_grad_enabled())):
         return _attend(query, key, value, scale)
     result: Tensor = _attention(query, key, value, scale, *plans(batch, key_batch))
     return result
@@ -57,9 +57,7 @@ def attention(
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, padding: Tensor | None = None) -> Tensor:
     r"""(g, n, c), by flash attention, which on the CPU wants values as wide as the keys."""
-    flash = (
-        v.device.type == "cpu" and not is_compiling() and torch.backends.cuda.flash_sdp_enabled()
-    )
+    flash = v.device.type == "cpu" and not is_traced(v) and torch.backends.cuda.flash_sdp_enabled()
     missing = max(0, k.size(-1) - v.size(-1)) if flash else 0
     mask = None if padding is None else ~padding[:, None, None, :]
     query, key, value = (t.contiguous().unsqueeze(1) for t in (q, k, F.pad(v, (0, missing))))

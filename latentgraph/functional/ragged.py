@@ -6,7 +6,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
+
+from latentgraph.functional.tracing import is_traced
 
 LARGE = 512  # nodes; a larger graph takes a product of its own, smaller ones share theirs
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
@@ -33,7 +34,7 @@ class Ragged:
         _check_batch(batch, batch_size)
         self.batch = batch
         self._plan: list[Tensor] | None = None
-        if is_compiling():
+        if is_traced(batch):
             if batch_size is None:
                 raise ValueError(
                     "expected batch_size= beside batch under torch.compile and torch.export, where "
@@ -92,7 +93,7 @@ class Ragged:
     @property
     def plan(self) -> list[Tensor]:
         r"""What the ragged products need beside ``batch``; empty while compiling."""
-        if is_compiling():
+        if is_traced(self.batch):
             return []
         if self._plan is None:
             self._plan = layout(self.batch, self.sizes, self.is_sorted)

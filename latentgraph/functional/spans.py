@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from latentgraph.functional.ragged import Ragged, sorted_ragged
+from latentgraph.functional.tracing import is_traced
 
 CHUNK_NUMBERS = 2**20  # features of a chunk, on a processor
 
@@ -99,7 +99,7 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
         x: (N, C) or (B, n, C).
         needs_grad: whether a backward pass follows.
     """
-    if is_compiling():
+    if is_traced(x):
         return None
     rows = max(1_024, CHUNK_NUMBERS // max(x.size(-1), 1))
     if x.device.type != "cpu":

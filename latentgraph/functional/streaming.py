@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from latentgraph.functional.passes import Passes
 from latentgraph.functional.precision import autocast_of
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.recompute import Recomputed, in_chunks, in_one_chunk
 from latentgraph.functional.spans import even_spans
+from latentgraph.functional.tracing import is_traced
 
 __all__ = ["stream"]
 
@@ -18,7 +18,7 @@ __all__ = ["stream"]
 def stream(
     passes: Passes,
     inputs: tuple[Tensor, ...],
-    batch: Ragged | None = None,
+    batch: Tensor | Ragged | None = None,
     chunk_size: int | None = None,
 ) -> Tensor:
     r"""A block on nodes that are in memory.
@@ -38,16 +38,17 @@ def stream(
         The output of the block, in the shape, dtype and memory format of the first input.
 
     Raises:
-        ValueError: ``chunk_size`` is below 1.
+        ValueError: ``chunk_size`` is below 1, or ``batch`` is of other nodes.
         RuntimeError: in the backward pass, if the functions use a tensor that needs a gradient and
             is not listed in ``weights``: its gradient would be lost.
     """
     if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
         raise ValueError(f"expected chunk_size of 1 or more, or None, got {chunk_size!r}")
+    batch = Ragged.of(batch, num_nodes=inputs[0].size(0), device=inputs[0].device)
     flat = batch is None and inputs[0].dim() == 2
     if flat:
         inputs = tuple(t.unsqueeze(0) for t in inputs)
-    spans = even_spans(inputs[0], batch, None if is_compiling() else chunk_size)
+    spans = even_spans(inputs[0], batch, None if is_traced(inputs[0]) else chunk_size)
     if len(spans) == 1:
         out = in_one_chunk(passes, inputs, batch)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *passes.weights)):

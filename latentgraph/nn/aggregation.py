@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 from torch_geometric.nn.aggr import Aggregation
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.precision import full_precision, wide
+from latentgraph.functional.tracing import is_traced
 from latentgraph.nn.checks import check_nodes
 from latentgraph.nn.linear_norm import LinearNorm, Norm
 
@@ -59,6 +59,22 @@ class LatentAggregation(Aggregation):
     def reset_parameters(self) -> None:
         r"""New random weights."""
         self.psi.reset_parameters()
+
+    def __call__(
+        self,
+        x: Tensor,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        dim: int = -2,
+        **options: Any,
+    ) -> Tensor:
+        # PyG reads all of them before forward could check them.
+        for name, given in {"x": x, "index": index, "ptr": ptr}.items():
+            if not isinstance(given, Tensor) and (given is not None or name == "x"):
+                raise TypeError(f"expected {name} as a tensor, got {type(given).__name__}")
+        out: Tensor = super().__call__(x, index, ptr, dim_size, dim, **options)
+        return out
 
     def forward(
         self,
@@ -109,7 +125,7 @@ class LatentAggregation(Aggregation):
 
 def _check_offsets(ptr: Tensor, num_nodes: int) -> None:
     r"""Raise unless ``ptr`` ascends from 0 to the number of nodes."""
-    if is_compiling():
+    if is_traced(ptr):
         return
     found = ptr.tolist()
     if found[:1] != [0] or found[-1] != num_nodes or sorted(found) != found:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from latentgraph.functional import Ragged
 from latentgraph.functional.precision import autocast_of
+from latentgraph.functional.tracing import is_traced
 
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
@@ -59,7 +59,7 @@ def check_edges(
         raise ValueError(
             f"expected edge_weight of shape ({edge_index.size(1)},), got {tuple(edge_weight.shape)}"
         )
-    if is_compiling() or edge_index.numel() == 0:
+    if is_traced(edge_index) or edge_index.numel() == 0:
         return
     low, high = edge_index.amin(1).tolist(), edge_index.amax(1).tolist()
     if min(low) < 0 or high[0] >= num_sources or high[1] >= num_targets:

@@ -271,7 +271,8 @@ class LatentGNN(nn.Module):
 
         Raises:
             ValueError: shapes do not fit.
-            TypeError: the dtype is not that of the parameters, outside autocast.
+            TypeError: the dtype is not that of the parameters, outside autocast, or an input is no
+                tensor.
         """
         check_nodes(x, self.channels, self.gamma.dtype)
         graphs = graphs_of(x, batch, batch_size)
@@ -327,6 +328,8 @@ class LatentGNN(nn.Module):
     def _checked_affinity_x(self, x: Tensor, affinity_x: Tensor | None) -> tuple[Tensor, ...]:
         if affinity_x is None and self.affinity_channels == 0:
             return ()
+        if affinity_x is not None and not isinstance(affinity_x, Tensor):
+            raise TypeError(f"expected affinity_x as a tensor, got {type(affinity_x).__name__}")
         expected = (*x.shape[:-1], self.affinity_channels)
         if affinity_x is None or tuple(affinity_x.shape) != expected:
             got = None if affinity_x is None else tuple(affinity_x.shape)

@@ -2,13 +2,13 @@ r"""Step 2 of the message passing: the latent nodes of a graph talk among themse
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.precision import full_precision, wide
+from latentgraph.functional.tracing import is_traced
 from latentgraph.nn.checks import check_edges
 
 
@@ -96,7 +96,7 @@ def _num_graphs(z: Tensor, batch: Tensor | Ragged | None, batch_size: int | None
     if batch is not None:
         graphs = Ragged.of(batch, batch_size, num_nodes=z.size(0))
         assert graphs is not None
-        if not torch.compiler.is_compiling():
+        if not is_traced(z):
             same = bool((graphs.sizes == graphs.sizes[:1]).all())
             if not (same and graphs.is_sorted):
                 raise ValueError(

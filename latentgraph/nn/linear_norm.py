@@ -27,6 +27,7 @@ class LinearNorm(nn.Module):
         dtype: dtype of the parameters.
 
     Raises:
+        TypeError: a width that is no int.
         ValueError: a width below 1, or below 2 under layer norm, which would make it constant.
     """
 
@@ -40,6 +41,8 @@ class LinearNorm(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        if type(out_channels) is not int:
+            raise TypeError(f"expected every inner width as an int, got {out_channels!r}")
         least = 2 if norm == "layer_norm" else 1
         if out_channels < least:
             raise ValueError(

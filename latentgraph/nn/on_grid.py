@@ -79,8 +79,8 @@ class OnGrid(nn.Module):
         if pool is None and pool_at is not None:
             raise ValueError(f"expected pool= beside pool_at={pool_at!r}, got None")
         if pool is not None:
-            if pool < 1:
-                raise ValueError(f"expected pool of 1 or more, got {pool}")
+            if type(pool) is not int or pool < 1:
+                raise ValueError(f"expected pool as an int of 1 or more, got {pool!r}")
             if pool_at is not None:
                 checked_pool_at(pool_at)
             if "pool" not in signature(block.forward).parameters:

@@ -54,6 +54,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        PermissionError: If it may not be read.
         ValueError: If it is cut off, of another program or version, or could run code.
     """
     path = Path(path)
@@ -61,6 +62,8 @@ def read(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {path}; {HOW_TO_GET_ONE}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # torch.load has no exception of its own for a foreign file
         raise ValueError(f"{path} is no checkpoint: cut off, or of another program") from error
     about = content.get(KEY) if isinstance(content, dict) else None

@@ -15,7 +15,10 @@ import torch
 def into_place(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""A path beside :obj:`path` to write to, renamed to it at the end, removed after an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(f"{path.parent} should be a folder, and is a file") from error
     part = path.with_name(f".{path.name}.part")
     try:
         yield part

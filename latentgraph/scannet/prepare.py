@@ -213,10 +213,11 @@ def _make(folder: Path) -> None:
     while not folder.is_dir():
         try:
             folder.mkdir(parents=True)
-        except FileExistsError:
+        except FileExistsError as error:
             with suppress(FileNotFoundError):  # it was there, and is no longer
                 if not S_ISDIR(folder.lstat().st_mode):
-                    raise
+                    message = f"{folder} should be a folder, and is a file"
+                    raise NotADirectoryError(message) from error
 
 
 @contextmanager

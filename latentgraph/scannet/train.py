@@ -110,6 +110,8 @@ class TrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         out = Path(self.config.out)
+        if out.exists() and not out.is_dir():
+            raise NotADirectoryError(f"{out} should be a folder, and is a file")
         self.last = out / "last.ckpt"
         self.resume_from = self.last if self.config.resume and self.last.exists() else None
         if self.last.exists() and not self.config.resume:
@@ -182,6 +184,10 @@ def _find_recipes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         file = str(known.get(value, value))
         if not Path(file).is_file():
             raise ValueError(f"no recipe and no file {value!r}; recipes: {', '.join(known)}")
+        try:
+            Path(file).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"expected --config as a recipe in YAML, got {value}") from error
         replaced[i if equals else i + 1] = f"{flag}={file}" if equals else file
         found.append(file)
     return replaced, found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from properties import assert_all_equal, assert_equal
+from properties import assert_all_equal, assert_equal, assert_same_bits
 from torch import Tensor, nn
 
 from latentgraph.functional import Ragged
@@ -307,3 +307,18 @@ def test_repr() -> None:
         "VoxelUNet(2, 3, channels=(5, 7), kernel_size=3, "
         "context={1: Linear(in_features=7, out_features=7, bias=True)})"
     )
+
+
+class AtPlaces(nn.Module):
+    def __init__(self, coord: Tensor) -> None:
+        super().__init__()
+        self.network = VoxelUNet(IN, IN, channels=(5, 11), context=LatentGNN).double()
+        self.coord = coord
+
+    def forward(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return self.network(x, self.coord, batch, batch_size)
+
+
+def test_same_bits_under_deterministic_algorithms() -> None:
+    x, coord, batch = scenes()
+    assert_same_bits(AtPlaces(coord), x, batch, len(SIZES))
