@@ -28,7 +28,7 @@ from latentgraph.scannet.transforms import (
     augmentation,
     mix,
 )
-from latentgraph.scannet.votes import Votes
+from latentgraph.scannet.votes import Look, Votes
 
 __all__ = [
     "SCANNET20",
@@ -40,6 +40,7 @@ __all__ = [
     "Context",
     "ElasticDistortion",
     "LabelSet",
+    "Look",
     "NetworkConfig",
     "NormalDrop",
     "Points",

@@ -21,7 +21,7 @@ def load_spunet(
 ) -> tuple[Segmenter, Report]:
     r"""An ``SpUNet-v1m1`` of Pointcept with its input recipe: one vertex of each voxel at a time.
 
-    :func:`~latentgraph.scannet.checkpoint.save_checkpoint` writes it as every command takes it.
+    ``latentgraph.scannet.checkpoint.save_checkpoint`` writes it as every command takes it.
 
     Args:
         path: Pointcept's checkpoint, or its weights as safetensors.
