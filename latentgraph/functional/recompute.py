@@ -67,8 +67,8 @@ class Recomputed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
-        tensors = ctx.saved_tensors[: -ctx.num_sums]
-        state = State(ctx.saved_tensors[-ctx.num_sums :], ctx.shift)
+        saved = ctx.saved_tensors  # once: torch.utils.checkpoint gives each of them once
+        tensors, state = saved[: -ctx.num_sums], State(saved[-ctx.num_sums :], ctx.shift)
         inputs, weights = tensors[: ctx.num_inputs], tensors[ctx.num_inputs :]
         differentiable_again = torch.is_grad_enabled()
         with torch.enable_grad(), torch.autocast(**ctx.autocast):

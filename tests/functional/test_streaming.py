@@ -5,6 +5,7 @@ import torch
 from properties import assert_all_equal, assert_equal
 from samples import nodes
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
@@ -105,6 +106,17 @@ def test_gradients_and_their_gradients(chunk_size, residual) -> None:
     leaves = (x.requires_grad_(), *weights())
     assert torch.autograd.gradcheck(function, leaves)
     assert torch.autograd.gradgradcheck(function, leaves)
+
+
+def test_chunks_inside_of_what_is_computed_again() -> None:
+    x, batch, batch_size = nodes(channels=C)
+    leaves = (x.requires_grad_(), *weights())
+
+    def function(x: Tensor) -> Tensor:
+        return stream(attention(*leaves[1:]), (x,), Ragged(batch, batch_size), 2)
+
+    again = checkpoint(function, x, use_reentrant=False)
+    assert_all_equal(gradients(again, *leaves), gradients(function(x), *leaves))
 
 
 @pytest.mark.parametrize("ascending", [True, False])
