@@ -24,6 +24,7 @@ PACKAGES = (
     "voxel",
     "models",
     "out_of_core",
+    "distributed",
     "plug",
     "convert",
     "inspection",

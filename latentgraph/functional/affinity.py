@@ -120,7 +120,12 @@ def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tenso
     """
     weight = wide(weight)
     batch = Ragged.of(batch, num_nodes=weight.size(0), device=weight.device)
-    return weight * _spread(inverse_norm(sum_squares_over_nodes(weight, batch)), weight, batch)
+    return over_lengths(weight, sum_squares_over_nodes(weight, batch), batch)
+
+
+def over_lengths(weight: Tensor, squares: Tensor, batch: Ragged | None) -> Tensor:
+    r"""``weight`` over the length of its columns in each graph, of which (B, d) are the squares."""
+    return weight * _spread(inverse_norm(squares), weight, batch)
 
 
 def softmax_over_nodes(score: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:

@@ -73,8 +73,9 @@ class Recomputed(torch.autograd.Function):
         differentiable_again = torch.is_grad_enabled()
         with torch.enable_grad(), torch.autocast(**ctx.autocast):
             if differentiable_again:
+                inputs = tuple(t.view_as(t) for t in inputs)  # one may be made from another
                 out = in_one_chunk(ctx.passes, inputs, ctx.batch)
-                gradients = _grad((out,), tensors, (grad_out,), create_graph=True)
+                gradients = _grad((out,), (*inputs, *weights), (grad_out,), create_graph=True)
             else:
                 gradients = _Gradients(ctx.passes, inputs, weights).of(ctx.spans, state, grad_out)
         return None, None, None, None, *gradients

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.functional.ragged import Ragged, sorted_ragged
+from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
 
 CHUNK_NUMBERS = 2**20  # features of a chunk, on a processor
@@ -93,7 +94,8 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
 
     A chunk of features takes 4 MB of float32, so that what is made of it stays in the caches of a
     processor; an accelerator gets 32 times as much. With a backward pass, which computes each chunk
-    once more, chunks pay from four of them on.
+    once more, chunks pay from four of them on. Sharded nodes always come in chunks, be it one, as
+    their number differs from rank to rank.
 
     Args:
         x: (N, C) or (B, n, C).
@@ -104,4 +106,5 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     rows = max(1_024, CHUNK_NUMBERS // max(x.size(-1), 1))
     if x.device.type != "cpu":
         rows *= 32
-    return None if x.shape[:-1].numel() <= rows * (4 if needs_grad else 1) else rows
+    few = x.shape[:-1].numel() <= rows * (4 if needs_grad else 1)
+    return None if few and not is_sharded() else rows

@@ -9,6 +9,7 @@ from latentgraph.functional.passes import Passes
 from latentgraph.functional.precision import autocast_of
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.recompute import Recomputed, in_chunks, in_one_chunk
+from latentgraph.functional.shards import is_sharded, over_shards
 from latentgraph.functional.spans import even_spans
 from latentgraph.functional.tracing import is_traced
 
@@ -48,8 +49,10 @@ def stream(
     flat = batch is None and inputs[0].dim() == 2
     if flat:
         inputs = tuple(t.unsqueeze(0) for t in inputs)
+    passes = over_shards(passes)
     spans = even_spans(inputs[0], batch, None if is_traced(inputs[0]) else chunk_size)
-    if len(spans) == 1:
+    # Ranks that differ in their chunks must not differ in what their autograd graphs exchange.
+    if len(spans) == 1 and (chunk_size is None or not is_sharded()):
         out = in_one_chunk(passes, inputs, batch)
     elif torch.is_grad_enabled() and any(t.requires_grad for t in (*inputs, *passes.weights)):
         out = Recomputed.apply(  # type: ignore[no-untyped-call]

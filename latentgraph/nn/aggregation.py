@@ -10,7 +10,9 @@ from torch_geometric.nn.aggr import Aggregation
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.affinity import inverse_norm, sum_squares_over_nodes
 from latentgraph.functional.precision import full_precision, wide
+from latentgraph.functional.shards import sum_over_shards
 from latentgraph.functional.tracing import is_traced
 from latentgraph.nn.checks import check_nodes
 from latentgraph.nn.linear_norm import LinearNorm, Norm
@@ -113,7 +115,10 @@ class LatentAggregation(Aggregation):
         graphs = Ragged.of(index, dim_size, num_nodes=x.size(0), device=x.device)
         score = self.psi(x).relu()
         with full_precision(x):
-            latent = LF.visible_to_latent(wide(x), LF.l2_over_nodes(score, graphs), graphs)
+            squares = sum_squares_over_nodes(score, graphs)
+            latent = LF.visible_to_latent(wide(x), score, graphs)
+            latent, squares = sum_over_shards(latent, squares)
+            latent = latent * inverse_norm(squares).unsqueeze(2)
         return (latent.flatten(1) if self.concat else latent.mean(1)).to(x.dtype)
 
     def __repr__(self) -> str:

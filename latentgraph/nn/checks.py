@@ -7,6 +7,7 @@ from torch import Tensor
 
 from latentgraph.functional import Ragged
 from latentgraph.functional.precision import autocast_of
+from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
 
 
@@ -32,6 +33,15 @@ def graphs_of(x: Tensor, batch: Tensor | Ragged | None, batch_size: int | None) 
             f"got {'batch' if batch is not None else f'batch_size={batch_size}'}"
         )
     return None
+
+
+def check_all_nodes(what: str) -> None:
+    r"""Raise where the nodes at hand are those of one rank, for what needs every pair of nodes."""
+    if is_sharded():
+        raise RuntimeError(
+            f"expected all nodes in one process for {what}, which joins every node with others "
+            "itself; got it in sharded_nodes"
+        )
 
 
 def check_dense(x: Tensor, weight: Tensor | None) -> Tensor:

@@ -16,13 +16,15 @@ from latentgraph.functional.affinity import (
     inverse_length,
     inverse_norm,
     largest_of_rows,
+    over_lengths,
     sum_squares_over_nodes,
 )
 from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision
+from latentgraph.functional.shards import sum_over_shards
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.nn.checks import check_nodes, graphs_of
+from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
 from latentgraph.nn.linear_norm import LinearNorm, Norm, RowFunction
@@ -306,6 +308,7 @@ class LatentGNN(nn.Module):
         Returns:
             The graph, whose tensors are part of autograd's.
         """
+        check_all_nodes(f"{type(self).__name__}.message_graph")
         check_nodes(x, self.channels, self.gamma.dtype)
         graphs = graphs_of(x, batch, batch_size)
         inputs = (x, *self._checked_affinity_x(x, affinity_x))
@@ -508,7 +511,9 @@ class _Steps:
         num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
         chunk = Chunk(inputs, batch, slice(0, num_graphs))
         q, sent = self.send(chunk)
+        state = State(sum_over_shards(*self.encode(chunk).sums))
         if self.block.mode == "asymmetric":
-            sent = [LF.l2_over_nodes(p, batch) for p in sent]
+            squares = state.sums[len(sent) :]
+            sent = [over_lengths(p, s, batch) for p, s in zip(sent, squares, strict=True)]
         read = [LF.l2(s) for s in self.read(chunk)]
-        return q, zip(sent, read, self.normalized(self.encode(chunk)), strict=True)
+        return q, zip(sent, read, self.normalized(state), strict=True)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import wide
+from latentgraph.nn.batch_norm import batch_norm, needs_all_rows
 
 Norm = Literal["layer_norm", "batch_norm"]
 
@@ -61,8 +62,7 @@ class LinearNorm(nn.Module):
     @property
     def needs_all_rows(self) -> bool:
         r"""Whether the output of a row depends on the others, as batch norm's in training does."""
-        norm = self.norm
-        return isinstance(norm, _BatchNorm) and (norm.training or norm.running_mean is None)
+        return needs_all_rows(self.norm)
 
     def rows(self, scale: Tensor | None = None) -> RowFunction:
         r"""The map as a function of rows, with batch norm in eval folded into the product.
@@ -136,7 +136,7 @@ class RowFunction:
             y = F.layer_norm(y, gain.shape, gain.to(y.dtype), shift.to(y.dtype), eps)
         elif self.batch_norm is not None:
             dtype = next(self.batch_norm.parameters()).dtype
-            y = wide(self.batch_norm(y.flatten(0, -2).to(dtype)).view(y.shape))
+            y = wide(batch_norm(self.batch_norm, y.flatten(0, -2).to(dtype)).view(y.shape))
         return y if self.scale is None else y * self.scale
 
 

@@ -15,7 +15,7 @@ from latentgraph.functional.attention import attention
 from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.relu_sum import relu_sum
-from latentgraph.nn.checks import check_nodes, graphs_of
+from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.linear_norm import Norm, RowFunction, make_norm
 from latentgraph.nn.message_graph import add_nodes, graph_of_pairs
 from latentgraph.nn.sub_sampling import Pool, PoolAt, checked_pool_at, pooled
@@ -172,6 +172,7 @@ class NonLocal(nn.Module):
             ValueError: shapes do not fit, or what ``pool`` returns does not.
             TypeError: the dtype is not that of the parameters, outside autocast.
         """
+        check_all_nodes(type(self).__name__)
         check_nodes(x, self.channels, self.g.weight.dtype)
         graphs = graphs_of(x, batch, batch_size)
         pairs = self._pairs(x, graphs, pool, pool_at)
@@ -205,6 +206,7 @@ class NonLocal(nn.Module):
         Returns:
             The graph, whose tensors are part of autograd's.
         """
+        check_all_nodes(type(self).__name__)
         check_nodes(x, self.channels, self.g.weight.dtype)
         graphs = graphs_of(x, batch, batch_size)
         query, key, value, _, senders = self._pairs(x, graphs, pool, pool_at)

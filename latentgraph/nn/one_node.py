@@ -17,7 +17,7 @@ from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.nn.checks import check_nodes, graphs_of
+from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.message_graph import Weights, graph_of_kernels
 
 Pool = Literal["attention", "mean"]
@@ -179,6 +179,7 @@ class OneNodeBlock(nn.Module):
         As :meth:`LatentGNN.message_graph`, with a single latent node for each graph. The three
         layers give every node the pooled features of its graph, before they are transformed.
         """
+        check_all_nodes(f"{type(self).__name__}.message_graph")
         check_nodes(x, self.channels, next(self.parameters()).dtype)
         graphs = graphs_of(x, batch, batch_size)
         sent = wide(x)

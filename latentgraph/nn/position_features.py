@@ -9,6 +9,7 @@ from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.affinity import max_over_nodes
 from latentgraph.functional.precision import wide
+from latentgraph.functional.shards import max_over_shards, sum_over_shards
 
 SCALE = 6.0
 
@@ -44,13 +45,15 @@ def position_features(
     pos = wide(pos)
     graphs = Ragged.of(batch, batch_size, num_nodes=pos.size(0), device=pos.device)
     # From a corner of the graph: the mean of like numbers far from zero is not quite one of them.
-    pos = pos - LF.to_nodes(max_over_nodes(pos, graphs), graphs).view(-1, pos.size(1))
-    num_nodes = LF.sum_nodes(torch.ones_like(pos[:, :1]), graphs).clamp_min(1)
-    centered = pos - LF.to_nodes(LF.sum_nodes(pos, graphs) / num_nodes, graphs).view(
-        -1, pos.size(1)
+    corner = max_over_shards(max_over_nodes(pos, graphs))
+    pos = pos - LF.to_nodes(corner, graphs).view(-1, pos.size(1))
+    num_nodes, total = sum_over_shards(
+        LF.sum_nodes(torch.ones_like(pos[:, :1]), graphs), LF.sum_nodes(pos, graphs)
     )
-    squares = (centered * centered).sum(1, keepdim=True)
-    variance = LF.sum_nodes(squares, graphs) / num_nodes
+    num_nodes = num_nodes.clamp_min(1)
+    centered = pos - LF.to_nodes(total / num_nodes, graphs).view(-1, pos.size(1))
+    (squares,) = sum_over_shards(LF.sum_nodes((centered * centered).sum(1, keepdim=True), graphs))
+    variance = squares / num_nodes
     inverse_radius = LF.to_nodes(variance.clamp_min(1e-24).rsqrt(), graphs).view(-1, 1)
     unit = centered * inverse_radius
     return torch.cat([unit, (unit * unit).sum(1, keepdim=True)], 1) * scale

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
 from latentgraph.functional import Passes, two_passes
+from latentgraph.functional.shards import over_shards
 from latentgraph.out_of_core.nodes import Expected, Nodes
 from latentgraph.out_of_core.output import Array, rows_of
 
@@ -63,7 +64,7 @@ def stream_chunks(
     nodes = Nodes(chunks, expected, batch_size, chunk_size, progress)
 
     with torch.no_grad():
-        _, outputs = two_passes(passes, nodes, batch_size)
+        _, outputs = two_passes(over_shards(passes), nodes, batch_size)
         with rows_of(out, *nodes.like) as rows:
             for y in outputs:
                 rows[nodes.where] = y.flatten(0, -2).to(rows)
