@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from runpy import run_path
@@ -40,3 +43,15 @@ def test_every_block_classifies_digits(tmp_path, capsys) -> None:
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*accuracy, "input", "attention", "output"))
     assert (tmp_path / "attention.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_points_on_two_processes_get_what_one_process_gives() -> None:
+    command = [sys.executable, EXAMPLES / "sharded_points.py", "--points=20011", "--steps=3"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    losses = [float(loss) for loss in re.findall(r"step \d: loss (\S+),", printed)]
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert len(re.findall(r"process \d: 10,00\d points, .* MB of memory", printed)) == 2
+    (difference,) = re.findall(r"largest difference from one process: (\S+)", printed)
+    assert float(difference) < 1e-5
