@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentgraph.needs import need
+from latentgraph.scannet.orient import look_inside
 
 
 def vertex_normals(pos: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -38,7 +39,8 @@ def vertex_normals(pos: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArra
 def estimate_normals(pos: NDArray[np.float32], neighbors: int = 30) -> NDArray[np.float32]:
     r"""Normals of the planes through each point's neighbors, by Open3D.
 
-    All look to the middle of the scene, where a room was scanned from.
+    Each looks to the side that a scanner can have stood on, see
+    :func:`~latentgraph.scannet.orient.look_inside`.
 
     Args:
         pos: Positions, (V, 3).
@@ -53,6 +55,8 @@ def estimate_normals(pos: NDArray[np.float32], neighbors: int = 30) -> NDArray[n
     o3d = need("open3d", "to estimate normals", "scannet")
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(pos.astype(np.float64)))
     cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbors))
-    cloud.orient_normals_towards_camera_location((pos.min(axis=0) + pos.max(axis=0)) / 2.0)
+    apart = np.asarray(cloud.compute_nearest_neighbor_distance())
     normals: NDArray[np.float32] = np.asarray(cloud.normals, dtype=np.float32)
-    return normals
+    if not (apart > 0).any():  # all points are one
+        return normals
+    return look_inside(pos, normals, 2.0 * float(np.median(apart[apart > 0])))

@@ -1,4 +1,6 @@
-r"""Points from one file: PLY by plyfile, which keeps every property; other formats by Open3D."""
+r"""Points from one file: PLY by plyfile, which keeps every property; tables of text; all else by
+Open3D.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentgraph.needs import need
+from latentgraph.scannet.pcd import check_pcd
+from latentgraph.scannet.tables import read_table
+from latentgraph.scannet.textures import colors_of_pictures
 
-_CLOUDS = (".pcd", ".pts", ".xyz", ".xyzn", ".xyzrgb")
+_TABLES = (".xyz", ".xyzn", ".xyzrgb")
+_CLOUDS = (".pcd", ".pts")
 _MESHES = (".obj", ".off", ".stl")
 _ELEMENT = re.compile(rb"^element[ \t]+(\w+)[ \t]+(\d{1,18})[ \t]*\r?$", re.MULTILINE)
 
@@ -48,8 +54,9 @@ def read_points(path: str | Path) -> Points:
     r"""Read a point cloud or a mesh, with whatever it has of colors, normals, faces and labels.
 
     Args:
-        path: A PLY file, text or binary, or one of another format that Open3D reads: PCD, PTS,
-            XYZ, OBJ, OFF, STL.
+        path: A PLY file, text or binary; a table of text, XYZ; or one of another format that Open3D
+            reads: PCD, PTS, OBJ, OFF, STL. See :func:`~latentgraph.scannet.tables.read_table` for
+            the columns of a table. Pictures on an OBJ give its vertices their colors.
 
     Returns:
         V points, with None for what the file has not.
@@ -65,10 +72,14 @@ def read_points(path: str | Path) -> Points:
     kind = Path(f"_{path.name}").suffix.lower()  # of a file named ".ply" as well
     if kind == ".ply":
         points = _read_ply(path)
-    elif kind in _CLOUDS + _MESHES:
-        points = _read_open3d(path, kind)
+    elif kind in _TABLES:
+        points = _read_table(path)
+    elif kind in _CLOUDS:
+        points = _read_cloud(path, kind)
+    elif kind in _MESHES:
+        points = _read_mesh(path, kind)
     else:
-        known = ", ".join((".ply", *_CLOUDS, *_MESHES))
+        known = ", ".join((".ply", *_TABLES, *_CLOUDS, *_MESHES))
         raise ScanError(f"{path}: expected a file of type {known}, got {kind or 'none'}")
     if len(points) == 0:
         raise ScanError(f"{path}: the file has no points")
@@ -124,8 +135,6 @@ def _read_ply(path: Path) -> Points:
         raise ScanError(f"{path}: damaged or cut off at {size:,} bytes: {reason}") from error
     if pos is None:
         raise ScanError(f"{path}: expected vertex properties x, y, z, got {vertex.dtype.names}")
-    if label is not None and label.dtype.kind not in "iu":
-        raise ScanError(f"{path}: expected whole numbers as labels, got {label.dtype}")
     if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(pos):
         raise ScanError(f"{path}: a face has a corner that is none of the {len(pos)} vertices")
     return Points(
@@ -133,7 +142,7 @@ def _read_ply(path: Path) -> Points:
         color=None if color is None else _bytes(color, path),
         normal=None if normal is None else _unit(normal),
         faces=faces,
-        label=None if label is None else label[:, 0].astype(np.int64),
+        label=None if label is None else _whole(label[:, 0], path),
     )
 
 
@@ -149,22 +158,60 @@ def _elements(plyfile: Any, path: Path) -> Any:
             return plyfile.PlyData.read(path)  # row by row
 
 
-def _read_open3d(path: Path, kind: str) -> Points:
+def _read_table(path: Path) -> Points:
+    try:
+        columns = read_table(path)
+    except (OSError, ValueError) as error:
+        raise ScanError(f"{path}: {' '.join(str(error).split())}") from error
+    return _from_columns(columns, path)
+
+
+def _from_columns(columns: dict[str, NDArray[Any]], path: Path) -> Points:
+    color, normal, label = (columns.get(name) for name in ("color", "normal", "label"))
+    return Points(
+        pos=_floats(columns["pos"]),
+        color=None if color is None else _bytes(color, path),
+        normal=None if normal is None else _unit(normal),
+        label=None if label is None else _whole(label.reshape(-1), path),
+    )
+
+
+def _read_cloud(path: Path, kind: str) -> Points:
+    o3d = need("open3d", f"to read {kind} files", "scannet")
+    names = {"positions": "pos", "colors": "color", "normals": "normal", "label": "label"}
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        try:
+            if kind == ".pcd":
+                check_pcd(path)
+            found = o3d.t.io.read_point_cloud(str(path.absolute())).point
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ScanError(f"{path}: damaged or cut off: {reason}") from error
+        # Copied, since the memory is Open3D's.
+        columns = {names[key]: found[key].numpy().copy() for key in found if key in names}
+    if "pos" not in columns:
+        raise ScanError(f"{path}: the file has no points")
+    return _from_columns(columns, path)
+
+
+def _read_mesh(path: Path, kind: str) -> Points:
     o3d = need("open3d", f"to read {kind} files", "scannet")
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        if kind in _CLOUDS:
-            cloud = o3d.io.read_point_cloud(str(path))
-            pos, color, normal = cloud.points, cloud.colors, cloud.normals
-            faces = None
-        else:
-            mesh = o3d.io.read_triangle_mesh(str(path))
-            pos, color, normal = mesh.vertices, mesh.vertex_colors, mesh.vertex_normals
-            faces = np.asarray(mesh.triangles, dtype=np.int64)
+        mesh = o3d.io.read_triangle_mesh(str(path.absolute()))
+    pos = np.asarray(mesh.vertices).reshape(-1, 3)
+    if not len(pos):
+        raise ScanError(f"{path}: no faces that Open3D can read; points alone go into PLY or XYZ")
+    faces = np.asarray(mesh.triangles, dtype=np.int64)
+    color, normal = np.asarray(mesh.vertex_colors), np.asarray(mesh.vertex_normals)
+    pictures = [np.asarray(picture) for picture in mesh.textures]
+    if not len(color) and any(picture.ndim == 3 for picture in pictures):
+        uv, material = np.asarray(mesh.triangle_uvs), np.asarray(mesh.triangle_material_ids)
+        color = colors_of_pictures(len(pos), faces, uv, material, pictures)
     return Points(
-        pos=_floats(np.asarray(pos).reshape(-1, 3)),
-        color=_bytes(np.asarray(color), path) if len(color) else None,
-        normal=_unit(np.asarray(normal)) if len(normal) else None,
-        faces=faces if faces is not None and len(faces) else None,
+        pos=_floats(pos),
+        color=_bytes(color, path) if len(color) else None,
+        normal=_unit(normal) if len(normal) else None,
+        faces=faces if len(faces) else None,
     )
 
 
@@ -195,13 +242,29 @@ def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
 
 def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     r"""Colors as bytes, from bytes, from 16 bits, or from fractions of 1."""
-    if color.dtype.kind == "f":
-        color = color * 255.0
-    elif color.dtype == np.uint16:
-        color = color / 257.0
-    if not ((color >= 0) & (color <= 255)).all():
-        raise ScanError(f"{path}: expected colors as bytes or as fractions from 0 to 1")
+    low, high = float(color.min(initial=0)), float(color.max(initial=0))
+    fits = 0 <= low <= high <= 255
+    if color.dtype == np.uint16:
+        color, fits = color / 257.0, True
+    # Fractions may have been rounded up; bytes written as fractional numbers go far beyond 1.
+    elif color.dtype.kind == "f" and high < 1.001:
+        color = np.minimum(color, 1.0) * 255.0
+    elif color.dtype.kind == "f" and high < 2:
+        fits = False
+    if not fits:
+        expected = "colors from 0 to 255 or fractions from 0 to 1"
+        raise ScanError(f"{path}: expected {expected}, got {low:g} to {high:g}")
     whole: NDArray[np.uint8] = np.rint(color).astype(np.uint8)
+    return whole
+
+
+def _whole(label: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    r"""Labels, also those that a program wrote as fractional numbers."""
+    if label.dtype.kind == "f" and not (np.abs(label) < 1 << 53).all():
+        raise ScanError(f"{path}: expected whole numbers as labels, got NaN or too large ones")
+    whole = label.astype(np.int64)
+    if (different := label != whole).any():
+        raise ScanError(f"{path}: expected whole numbers as labels, got {label[different][0]}")
     return whole
 
 

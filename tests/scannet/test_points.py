@@ -172,6 +172,69 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         read_points(_write(tmp_path, b"solid cube\n"))
 
 
+def test_colors_and_labels_as_fractional_numbers(tmp_path: Path) -> None:
+    pos, color, _ = grid()
+    vertex = [(name, "float", pos[:, i]) for i, name in enumerate("xyz")]
+    vertex += [(name, "float", color[:, i]) for i, name in enumerate(("red", "green", "blue"))]
+    vertex += [("label", "double", np.arange(VERTICES))]
+    points = read_points(_write(tmp_path, ply_bytes(vertex)))
+    np.testing.assert_array_equal(points.color, color)
+    np.testing.assert_array_equal(points.label, np.arange(VERTICES))
+
+
+def test_a_table_with_colors_and_labels(tmp_path: Path) -> None:
+    text = "0 0 0 255 7 0 3\n1 0 0 0 9 1 0\n"
+    points = read_points(_write(tmp_path, text.encode(), "cloud.xyz"))
+    np.testing.assert_array_equal(points.color, [[255, 7, 0], [0, 9, 1]])
+    np.testing.assert_array_equal(points.label, [3, 0])
+    with pytest.raises(ScanError, match=r"cloud\.xyz: expected 3, 6 or 9 columns"):
+        read_points(_write(tmp_path, b"1 2\n", "cloud.xyz"))
+
+
+def test_a_cloud_with_colors_normals_and_labels(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    text = """VERSION .7
+FIELDS x y z rgb normal_x normal_y normal_z label
+SIZE 4 4 4 4 4 4 4 4
+TYPE F F F U F F F U
+COUNT 1 1 1 1 1 1 1 1
+WIDTH 2
+HEIGHT 1
+VIEWPOINT 0 0 0 1 0 0 0
+POINTS 2
+DATA ascii
+0 0 0 16711687 0 0 2 3
+1 2 3 256 0 3 4 40
+"""
+    points = read_points(_write(tmp_path, text.encode(), "cloud.pcd"))
+    np.testing.assert_array_equal(points.pos, [[0, 0, 0], [1, 2, 3]])
+    np.testing.assert_array_equal(points.color, [[255, 0, 7], [0, 1, 0]])
+    np.testing.assert_allclose(points.normal, [[0, 0, 1], [0, 0.6, 0.8]], atol=1e-6)
+    np.testing.assert_array_equal(points.label, [3, 40])
+
+
+def test_a_mesh_with_a_picture_on_it(tmp_path: Path) -> None:
+    o3d = pytest.importorskip("open3d")
+    picture = np.zeros((4, 4, 3), dtype=np.uint8)
+    picture[:2], picture[2:] = [255, 0, 0], [0, 0, 255]  # red above, blue below
+    o3d.io.write_image(str(tmp_path / "picture.png"), o3d.geometry.Image(picture))
+    _write(tmp_path, b"newmtl a\nmap_Kd picture.png\n", "mesh.mtl")
+    text = "mtllib mesh.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0.1 0.1\nvt 0.9 0.1\nvt 0.1 0.9\n"
+    text += "usemtl a\nf 1/1 2/2 3/3\n"
+    points = read_points(_write(tmp_path, text.encode(), "mesh.obj"))
+    expected = {(0, 0): [0, 0, 255], (1, 0): [0, 0, 255], (0, 1): [255, 0, 0]}
+    assert points.color is not None
+    for (x, y, _), color in zip(points.pos.tolist(), points.color.tolist(), strict=True):
+        assert color == expected[x, y]
+
+
+@pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n", "v 0 0 zero\nf 1 1 1\n"])
+def test_a_mesh_without_faces(tmp_path: Path, text: str) -> None:
+    pytest.importorskip("open3d")
+    with pytest.raises(ScanError, match=r"mesh\.obj: no faces that Open3D can read"):
+        read_points(_write(tmp_path, text.encode(), "mesh.obj"))
+
+
 def test_properties_that_cannot_be(tmp_path: Path) -> None:
     pos, color, faces = grid()
     zeros = np.zeros(VERTICES)
@@ -179,11 +242,17 @@ def test_properties_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match=r"expected vertex properties x, y, z, got \('x', 'y'\)"):
         read_points(_write(tmp_path, no_z))
     vertex = [(name, "float", zeros) for name in ("x", "y", "z")]
-    with pytest.raises(ScanError, match="whole numbers as labels, got float32"):
-        read_points(_write(tmp_path, ply_bytes([*vertex, ("label", "float", zeros)])))
-    too_bright = [(name, "float", zeros + 1.5) for name in ("red", "green", "blue")]
-    with pytest.raises(ScanError, match="fractions from 0 to 1"):
-        read_points(_write(tmp_path, ply_bytes(vertex + too_bright)))
+    for label, said in (
+        (zeros + 0.5, "got 0.5"),
+        (zeros + np.nan, "got NaN"),
+        (zeros + 1e30, "too"),
+    ):
+        with pytest.raises(ScanError, match=f"whole numbers as labels, .*{said}"):
+            read_points(_write(tmp_path, ply_bytes([*vertex, ("label", "float", zeros + label)])))
+    for bright in (1.5, 255.5, -0.1, np.nan):
+        colors = [(name, "float", zeros + bright) for name in ("red", "green", "blue")]
+        with pytest.raises(ScanError, match="fractions from 0 to 1, got"):
+            read_points(_write(tmp_path, ply_bytes(vertex + colors)))
     faces[5, 1] = VERTICES
     with pytest.raises(ScanError, match="a corner that is none of the 35 vertices"):
         read_points(_write(tmp_path, mesh_bytes(pos, color, faces)))

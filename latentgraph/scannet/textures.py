@@ -1,0 +1,41 @@
+r"""Colors of the vertices of a mesh whose colors are pictures laid on its faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def colors_of_pictures(
+    num_vertices: int,
+    faces: NDArray[np.int64],
+    uv: NDArray[np.floating[Any]],
+    material: NDArray[np.integer[Any]],
+    pictures: Sequence[NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    r"""The pixel under each vertex.
+
+    Args:
+        num_vertices: V.
+        faces: Corners of the triangles, (F, 3).
+        uv: Places of the corners on their picture, (3F, 2): along its columns and along its rows,
+            0 to 1; beyond that the picture repeats.
+        material: Picture of each triangle, (F,).
+        pictures: (height, width, channels) each, the lowest row first, or empty.
+
+    Returns:
+        (V, 3), of several faces around a vertex from one; gray where no face has a picture.
+    """
+    color = np.full((num_vertices, 3), 128, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        if picture.ndim != 3 or picture.shape[2] < 3:
+            continue
+        own = material == number
+        at = uv.reshape(-1, 3, 2)[own].reshape(-1, 2) % 1.0
+        size = np.array([picture.shape[1], picture.shape[0]])
+        column, row = np.minimum((at * size).astype(np.int64), size - 1).T
+        color[faces[own].reshape(-1)] = picture[row, column, :3]
+    return color
