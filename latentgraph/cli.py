@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from latentgraph import __version__
@@ -146,11 +147,21 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--color-range", type=float, nargs=2, default=(-1.0, 1.0), help=colors)
 
     predict = command("predict", _predict, "label one scene: a colored PLY and an HTML page")
-    file = "folder of a scan, or a file such as PLY; labels and normals are not needed"
-    predict.add_argument("source", metavar="FILE_OR_SCENE", help=file)
+    _add_source(predict)
     predict.add_argument("--checkpoint", help="file written by `latentgraph train`")
     predict.add_argument("--out", help="folder to write to (predictions/<name>)")
     _add_votes(predict)
+
+    view = command("view", _view, "show one scene and what a network makes of it on an HTML page")
+    _add_source(view)
+    view.add_argument("--checkpoint", help="file written by `latentgraph train` (none)")
+    view.add_argument("--out", help="folder to write to (views/<name>)")
+    view.add_argument("--block", help="LatentGNN block whose latent nodes are shown (all)")
+    view.add_argument("--ply", action="store_true", help="write a PLY for each coloring as well")
+
+    curves = command("curves", _curves, "draw the curves of a run as a PNG")
+    curves.add_argument("run_folder", metavar="RUN", help="folder of `latentgraph train`")
+    curves.add_argument("--out", help="file to write (RUN/curves.png)")
     return parser
 
 
@@ -176,6 +187,14 @@ def _votes(
     from latentgraph.scannet.votes import Votes
 
     return Votes(tuple(rotations), tuple(scales), flip, fragment)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    file = "folder of a scan, or a file: PLY, PCD, XYZ, OBJ and others; only positions are needed"
+    parser.add_argument("source", metavar="FILE_OR_SCENE", help=file)
+    units = ("m", "cm", "mm", "ft", "in")
+    parser.add_argument("--unit", choices=units, default="m", help="unit of the file (m)")
+    parser.add_argument("--up", choices=("x", "y", "z"), default="z", help="its axis upwards (z)")
 
 
 def _rooms(root: str, kind: str, train: int, val: int, test: int, seed: int) -> int:
@@ -277,11 +296,30 @@ def _convert(
     return 0
 
 
-def _predict(source: str, checkpoint: str | None, out: str | None, **looks: Any) -> int:
+def _predict(
+    source: str, checkpoint: str | None, out: str | None, unit: str, up: str, **looks: Any
+) -> int:
     from latentgraph.scannet.predict import predict
 
-    page = predict(source, checkpoint, out, votes=_votes(**looks))
+    return _say(*predict(source, checkpoint, out, unit=unit, up=up, votes=_votes(**looks)))
+
+
+def _view(source: str, **options: Any) -> int:
+    from latentgraph.scannet.view import view
+
+    return _say(*view(source, **options))
+
+
+def _say(page: Path, height: float) -> int:
+    print(f"height: {height:.2f} m")
     print(f"page: {page}")
+    return 0
+
+
+def _curves(run_folder: str, out: str | None) -> int:
+    from latentgraph.scannet.curves import draw_curves
+
+    print(f"curves: {draw_curves(run_folder, out)}")
     return 0
 
 

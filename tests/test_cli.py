@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from latentgraph.scannet.labels import SCANNET20
 from latentgraph.scannet.network_config import NetworkConfig
 from latentgraph.scannet.segmenter import Segmenter
 
-COMMANDS = ("rooms", "check", "prepare", "train", "evaluate", "submit", "predict")
+COMMANDS = ("rooms", "check", "prepare", "train", "evaluate", "submit", "predict", "view", "curves")
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The '.*dataloader' does not have many workers",
@@ -72,8 +73,18 @@ def test_predict_prints_the_page(
     scan = rooms / "scans" / "scene0011_00"
     out = tmp_path / "out"
     assert main(["predict", str(scan), "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"page: {out / 'page.html'}\n"
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"height: 2\.\d\d m\npage: {re.escape(str(out / 'page.html'))}\n", said)
     assert (out / "page.html").is_file()
+
+
+def test_view_needs_no_checkpoint(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["view", str(rooms / "scans" / "scene0011_00"), "--out", str(out), "--ply"]) == 0
+    assert capsys.readouterr().out.endswith(f" m\npage: {out / 'page.html'}\n")
+    assert {path.name for path in out.iterdir()} == {"page.html", "colors.ply", "true_labels.ply"}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +98,10 @@ def test_predict_prints_the_page(
         (["prepare", "nowhere"], 1, "nowhere"),
         (["evaluate", "no.ckpt", "nowhere"], 1, "no checkpoint at no.ckpt; train one with"),
         (["predict", "scan.ply"], 1, "no checkpoint given; train one with"),
+        (["predict", "scan.ply", "--up", "w"], 2, "invalid choice: 'w'"),
+        (["view", "scan.ply"], 1, "scan.ply: no such file"),
+        (["view", "scan.ply", "--block", "a"], 1, "expected a checkpoint, which has the block 'a'"),
+        (["curves", "nowhere"], 1, "expected the folder of a run"),
         (["train"], 1, "--config NAME_OR_FILE is needed; recipes: "),
         (["train", "--config", "demo"], 1, "data.root"),
         (["train", "--config", "demo", "--data.root", "nowhere"], 1, "nowhere"),

@@ -44,7 +44,7 @@ def exported() -> dict[str, Any]:
         module = importlib.import_module(name)
         for own in getattr(module, "__all__", []):
             found[f"{name}.{own}"] = getattr(module, own)
-    for command in ("check", "evaluate", "predict", "prepare", "train"):
+    for command in ("check", "evaluate", "predict", "prepare", "train", "view"):
         module = importlib.import_module(f"latentgraph.scannet.{command}")
         found[f"{module.__name__}.{command}"] = getattr(module, command)
     return found

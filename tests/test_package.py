@@ -11,7 +11,6 @@ EXTRAS = (
     "lightning",
     "matplotlib",
     "open3d",
-    "plotly",
     "plyfile",
     "safetensors",
     "scipy",

@@ -18,6 +18,7 @@ from latentgraph.cli import main
 from latentgraph.convert import read_state_dict
 from latentgraph.scannet import SCANNET20, ScanError, ScanNet, read_points, rooms_settings
 from latentgraph.scannet.checkpoint import KEY, load_checkpoint
+from latentgraph.scannet.colorings import Classes
 from latentgraph.scannet.page import write_page
 from latentgraph.scannet.reader import read_scan
 from latentgraph.scannet.submission import check_submission
@@ -115,21 +116,20 @@ def test_a_recipe_makes_no_objects(tag, tmp_path, capsys) -> None:
     assert not trace.exists()
 
 
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&@PLOTLY@"
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&@SCRIPT@"
 
 
 def test_no_name_is_code_on_a_page(tmp_path) -> None:
-    labels = type(SCANNET20)("scannet20", SCANNET20.ids[:2], (EVIL, "wall"), SCANNET20.colors[:2])
-    pos, color = np.zeros((3, 3), np.float32), np.zeros((3, 3), np.uint8)
-    index = np.array([0, 1, -1])
+    colors = Classes.palette(*SCANNET20.colors[:2])
+    classes = Classes(EVIL, np.array([0, 1, -1]), (EVIL, "wall"), colors, EVIL)
     path = tmp_path / "page.html"
-    write_page(path, EVIL, pos, color, index, index, labels, [EVIL], EVIL)
-    page = re.sub(r"<script>/\*.*?</script>", "", path.read_text(), count=1, flags=re.DOTALL)
+    write_page(path, EVIL, np.zeros((3, 3), np.float32), [classes], [EVIL], EVIL)
+    page = path.read_text()
     assert "alert(1)</script>" not in page
     assert "<img" not in page
     found = re.search(r'<script type="application/json" id="scene">(.*?)</script>', page)
     assert found is not None
-    assert json.loads(found[1])["palette"][0]["name"] == EVIL
+    assert json.loads(found[1])["views"][0]["names"] == [EVIL, "wall", EVIL]
 
 
 def test_names_in_an_archive_are_names(tmp_path) -> None:

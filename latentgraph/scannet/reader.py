@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentgraph.scannet.frame import in_meters
 from latentgraph.scannet.normals import estimate_normals, vertex_normals
 from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.truth import NUM_NYU40, TABLE_NAME, read_label_table, read_truth
@@ -88,7 +89,7 @@ def scan_files(folder: Path) -> dict[str, Path]:
     return {key: path for key, path in paths.items() if path.is_file()}
 
 
-def read_scan(path: str | Path) -> Scan:
+def read_scan(path: str | Path, unit: str = "m", up: str = "z") -> Scan:
     r"""Read a scan of the release or of one's own.
 
     The truth is that of segments, aggregation and label table; ``labels.ply`` where one of them is
@@ -99,6 +100,8 @@ def read_scan(path: str | Path) -> Scan:
         path: Folder of a scan, ``<root>/scans/<scene>``, or any file that
             :func:`~latentgraph.scannet.points.read_points` reads. The mesh of a scan stands for
             its folder.
+        unit: Unit of the file, see :func:`~latentgraph.scannet.frame.in_meters`.
+        up: The axis that goes up in it.
 
     Returns:
         Positions, colors, normals, and the truth where it is known, all of V vertices.
@@ -106,6 +109,7 @@ def read_scan(path: str | Path) -> Scan:
     Raises:
         ScanError: If a file is missing or damaged, files of different meshes are mixed, there are
             no points, or positions are not finite.
+        ValueError: If there is no such unit or axis, or a folder has others than meters and z.
         ImportError: If a package that is needed for this is not installed.
     """
     path = Path(path)
@@ -114,7 +118,11 @@ def read_scan(path: str | Path) -> Scan:
     if path.name == f"{path.absolute().parent.name}{MESH}":
         path = path.absolute().parent
     if not path.is_dir():
-        return _read_file(path)
+        return _read_file(path, unit, up)
+    if (unit, up) != ("m", "z"):
+        raise ValueError(
+            f"{path} is a scan of the release, in meters with z up, got unit {unit} with {up} up"
+        )
 
     files = scan_files(path)
     scan = _scan(path.name, read_points(path / f"{path.name}{MESH}"))
@@ -126,8 +134,8 @@ def read_scan(path: str | Path) -> Scan:
     return scan
 
 
-def _read_file(path: Path) -> Scan:
-    points = read_points(path)
+def _read_file(path: Path, unit: str, up: str) -> Scan:
+    points = in_meters(read_points(path), unit, up)
     scan = _scan(path.stem, points)
     if points.label is not None:
         scan.nyu40 = _nyu40(points.label, path.name, scan.unknown)

@@ -39,13 +39,14 @@ def test_a_generated_scene(rooms: Path, checkpoint: Path, tmp_path: Path) -> Non
     scan = rooms / "scans" / "scene0011_00"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        page = predict(scan, checkpoint, tmp_path / "out")
+        page, height = predict(scan, checkpoint, tmp_path / "out")
     assert not caught
     assert page == tmp_path / "out" / "page.html"
     assert {path.name for path in page.parent.iterdir()} == {"page.html", "prediction.ply"}
     mesh = read_points(scan / "scene0011_00_vh_clean_2.ply")
     found = read_points(page.parent / "prediction.ply")
     assert np.array_equal(found.pos, mesh.pos)
+    assert height == pytest.approx(np.ptp(mesh.pos[:, 2]))
     assert np.array_equal(found.faces, mesh.faces)
     assert set(np.unique(found.label)) <= set(SCANNET20.ids)
     shown = torch.tensor(SCANNET20.colors)[SCANNET20.encode(torch.tensor(found.label))]
@@ -63,7 +64,8 @@ def test_a_file_of_ones_own(
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        page = predict(cloud, checkpoint)
+        page, height = predict(cloud, checkpoint)
+    assert height == pytest.approx(np.ptp(read_points(cloud).pos[:, 2]))
     said = " ".join(str(warning.message) for warning in caught)
     assert "labels on real scans will be wrong" in said
     assert "normals are estimated" in said
@@ -74,6 +76,32 @@ def test_a_file_of_ones_own(
     assert "True labels" not in text
     assert "will be wrong" in text
     assert "normals are estimated" in text
+
+
+def test_a_file_in_other_units_with_another_axis_up(
+    cloud: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    points = read_points(cloud)
+    own = tmp_path / "own" / "own.ply"
+    write_ply(own, 1000 * points.pos[:, [1, 2, 0]], np.full_like(points.pos, 9, dtype=np.uint8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        page, height = predict(own, checkpoint, tmp_path / "a", unit="mm", up="y")
+    assert "--unit" not in " ".join(str(warning.message) for warning in caught)
+    assert height == pytest.approx(np.ptp(points.pos[:, 2]), rel=1e-5)
+    found = read_points(page.parent / "prediction.ply")
+    np.testing.assert_allclose(found.pos, points.pos, rtol=1e-6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        page, height = predict(own, checkpoint, tmp_path / "b")
+    assert any("(--unit)" in str(w.message) and "(--up)" in str(w.message) for w in caught)
+    assert height > 2000
+    assert "--unit" in page.read_text()
+
+
+def test_scans_of_the_release_are_in_meters(rooms: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="in meters with z up, got unit cm with z up"):
+        predict(rooms / "scans" / "scene0011_00", checkpoint, tmp_path / "out", unit="cm")
 
 
 def test_nothing_is_written_beside_the_input(cloud: Path, rooms: Path, checkpoint: Path) -> None:
