@@ -27,7 +27,7 @@ def looked_at(segmenter: nn.Module, scenes: list[Any], true_rooms: bool = False)
     segmenter.eval()
     found: list[tuple[float, float]] = []
     for scene in scenes:
-        for block, inputs, room in calls(segmenter, scene):
+        for block, inputs, room, _ in calls(segmenter, scene):
             if true_rooms:
                 found.append((1.0, float("nan")))
                 continue
@@ -48,8 +48,8 @@ def looked_at(segmenter: nn.Module, scenes: list[Any], true_rooms: bool = False)
     return {"own_room": 100 * own, "alike": None if alike != alike else alike}
 
 
-def calls(segmenter: Any, scene: Any) -> list[tuple[nn.Module, tuple[Any, ...], Tensor]]:
-    r"""The calls of the context blocks on one scene: block, (x, graphs, affinity_x), room."""
+def calls(segmenter: Any, scene: Any) -> list[tuple[nn.Module, tuple[Any, ...], Tensor, Tensor]]:
+    r"""The calls of context blocks on a scene: block, (x, graphs, affinity_x), room, position."""
     voxels = segmenter.voxelize(scene.clone())
     levels = segmenter.network.levels(voxels.coord)
     found = []
@@ -57,7 +57,8 @@ def calls(segmenter: Any, scene: Any) -> list[tuple[nn.Module, tuple[Any, ...], 
     def keep(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], level: int) -> None:
         room = levels.pool(voxels.room, level, "min")
         graphs = args[1] or Ragged(torch.zeros(len(room), dtype=torch.int64), 1)
-        found.append((block, (args[0], graphs, kwargs.get("affinity_x")), room))
+        pos = levels.pool(voxels.pos, level)
+        found.append((block, (args[0], graphs, kwargs.get("affinity_x")), room, pos))
 
     hooks = [
         block.register_forward_pre_hook(

@@ -16,26 +16,24 @@ def render(found: dict[str, list[dict[str, Any]]], epochs: int) -> str:
         "block at the bottleneck. mIoU on test apartments, on original vertices, mean and standard "
         "deviation over the seeds. Own room: share of a node's affinity that lies in its own room, "
         "before and after training, on four test apartments. Alike: mean cosine between latent "
-        f"nodes after training. {processor()}, one thread a run.",
+        f"nodes, before and after. {processor()}, one thread a run.",
         "",
-        "| block | seeds | validation | test | look-alikes | own room, % | alike | parameters "
-        "| CPU minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| block | seeds | validation | test | look-alikes | own room, % | alike | parameters |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row, runs in found.items():
-        before, after = (
-            mean([run[when]["own_room"] for run in runs], ".0f") for when in ("before", "after")
-        )
-        alike = mean([run["after"]["alike"] for run in runs], ".2f")
-        minutes = sum(run["cpu_seconds"] for run in runs) / len(runs) / 60
+        own, alike = change(runs, "own_room", ".0f"), change(runs, "alike", ".2f")
         lines.append(
             f"| {row} | {len(runs)} | {spread(runs, 'val')} | {spread(runs, 'test')} "
-            f"| {spread(runs, 'look_alikes')} | {before} to {after} | {alike} "
-            f"| {runs[0]['parameters']:,} | {minutes:.1f} |"
+            f"| {spread(runs, 'look_alikes')} | {own} | {alike} "
+            f"| {runs[0]['parameters']:,} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def mean(values: list[float | None], form: str) -> str:
-    known = [value for value in values if value is not None]
-    return format(sum(known) / len(known), form) if known else "none"
+def change(runs: list[dict[str, Any]], what: str, form: str) -> str:
+    r"""Means over the runs, before and after training; none where there is nothing to tell."""
+    if runs[0]["before"][what] is None:
+        return "none"
+    before, after = (sum(run[t][what] for run in runs) / len(runs) for t in ("before", "after"))
+    return f"{before:{form}} to {after:{form}}"

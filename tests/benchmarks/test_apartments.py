@@ -5,8 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.apartments import cost
 from benchmarks.apartments.__main__ import estimate, finished, place, settings, write_table
 from benchmarks.apartments.blocks import CONTROLS, ROWS, GridMeans, PlacedNonLocal
+from benchmarks.apartments.picture import draw, heard
 from benchmarks.apartments.probe import Voxels, probe
 from benchmarks.apartments.probe import write_table as write_probe_table
 from benchmarks.apartments.rooms import looked_at, pairs
@@ -27,7 +29,6 @@ RESULT = {
     "steps": 1200,
     "parameters": 12345,
     "seconds": 420.0,
-    "cpu_seconds": 300.0,
 }
 
 
@@ -91,6 +92,39 @@ def test_the_share_of_the_own_room_is_that_of_the_rooms_for_a_mean(apartments: P
     assert looked_at(Segmenter(NetworkConfig(channels=(5, 7))), scenes)["own_room"] is None
 
 
+def test_the_picture_shows_the_affinities_of_a_latent_node_for_each_room(
+    apartments: Path, tmp_path: Path
+) -> None:
+    block, options, *_ = ROWS["windows, votes"]
+    assert block is not None
+    context = Context(block, options)
+    segmenter = Segmenter(NetworkConfig(voxel_size=0.3, channels=(5, 32), context=context))
+    scene = ScanNet(apartments, "train")[0]
+    found = heard(segmenter, scene)
+    assert found.affinity.shape == (len(found.pos), 32)
+    assert found.pos.shape == (len(found.room), 2)
+    draw(found, found, tmp_path / "folder/apartment.png")
+    assert (tmp_path / "folder/apartment.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="a row with a LatentGNN"):
+        heard(Segmenter(NetworkConfig(channels=(5, 7))), scene)
+
+
+def test_the_cost_of_a_step_is_told_for_every_row(
+    apartments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "VOXEL_SIZE", 0.6)
+    rows = ("mean pooling, MLP", "means over a grid, MLP", "windows, votes")
+    networks = {row: cost.network(row) for row in rows}
+    before = [p.clone() for p in networks["windows, votes"].parameters()]
+    found = cost.measure(networks, list(ScanNet(apartments, "train")), 1)
+    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in found.values())
+    after = networks["windows, votes"].parameters()
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    table = cost.render({row: [0.2 * (i + 1)] for i, row in enumerate(rows)})
+    assert "| mean pooling, MLP | 200 | 1.00 |" in table
+    assert "| windows, votes | 600 | 3.00 |" in table
+
+
 def test_a_finished_run_counts_only_with_the_same_settings(tmp_path: Path) -> None:
     job = (tmp_path, 3, "windows, votes", 5)
     assert finished(*job) is None
@@ -113,7 +147,8 @@ def test_the_table_has_what_is_finished(tmp_path: Path) -> None:
         own = settings(tmp_path, 3, "windows", seed)
         (out / "result.json").write_text(json.dumps(RESULT | {"test": test, "settings": own}))
     table = write_table(tmp_path / "results", tmp_path, 3)
-    assert "| windows | 2 | 61.0 ± 0.0 | 61.5 ± 2.1 | 30.0 ± 0.0 | 40 to 60 | 0.25 |" in table
+    scores = "| windows | 2 | 61.0 ± 0.0 | 61.5 ± 2.1 | 30.0 ± 0.0 |"
+    assert f"{scores} 40 to 60 | 0.50 to 0.25 | 12,345 |" in table
     assert "windows, votes" not in table
     assert (tmp_path / "results/apartments.md").read_text() == table
 
