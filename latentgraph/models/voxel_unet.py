@@ -280,7 +280,7 @@ def _for_each(name: str, number: int | Sequence[int], length: int, at_least: int
 
 def _levels(levels: Sequence[int], num_levels: int) -> list[int]:
     found = [level % num_levels for level in levels if -num_levels <= level < num_levels]
-    if len(found) < len(levels) or len(set(found)) < len(found):
+    if not found or len(found) < len(levels) or len(set(found)) < len(found):
         raise ValueError(
             f"expected different context_levels from {-num_levels} to {num_levels - 1}, got "
             f"{tuple(levels)}"

@@ -52,6 +52,12 @@ class SegmentationModule(LightningModule):
         votes: Votes | None = None,
     ) -> None:
         super().__init__()
+        # Torch's own complaints come later, when there are files of the run already.
+        if learning_rate < 0 or weight_decay < 0 or not 0 <= warmup <= 1 or start <= 0:
+            raise ValueError(
+                "expected learning_rate and weight_decay of 0 or more, warmup from 0 to 1 and "
+                f"start above 0, got {learning_rate}, {weight_decay}, {warmup} and {start}"
+            )
         self.segmenter = Segmenter(network)
         self.optimizer = optimizer
         self.start = start

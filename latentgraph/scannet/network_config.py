@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -28,7 +29,7 @@ class Context:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, channels: int) -> nn.Module:
-        if self.block not in latentgraph.nn.__all__:
+        if not _is_block(self.block):
             raise ValueError(
                 f"expected a block of latentgraph.nn such as LatentGNN, got {self.block!r}"
             )
@@ -37,6 +38,14 @@ class Context:
         except TypeError as error:
             raise ValueError(f"{self.block} with {self.options}: {error}") from error
         return block
+
+
+def _is_block(name: str) -> bool:
+    r"""Whether a class of :mod:`latentgraph.nn` is called as ``block(x, batch)``."""
+    named = getattr(latentgraph.nn, name) if name in latentgraph.nn.__all__ else None
+    if not (isinstance(named, type) and issubclass(named, nn.Module)):
+        return False
+    return [*signature(named.forward).parameters][1:3] == ["x", "batch"]
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class TrainCLI(LightningCLI):
         if self.resume_from is not None:
             checkpoints.read(self.resume_from)
         if self.config.threads is not None:
+            if self.config.threads < 1:
+                raise ValueError(f"--threads must be at least 1, got {self.config.threads}")
             torch.set_num_threads(self.config.threads)
         checkpoint = partial(ModelCheckpoint, dirpath=out, enable_version_counter=False)
         callbacks: list[Callback] = [LearningRateMonitor()]

@@ -275,6 +275,7 @@ def test_copies_and_state_dicts() -> None:
             r"different context_levels from -3 to 2, got \(3,\)",
         ),
         ({"context": MeanPooling, "context_levels": (2, -1)}, "different context_levels"),
+        ({"context": MeanPooling, "context_levels": ()}, r"context_levels .* got \(\)"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

@@ -111,7 +111,11 @@ def test_a_checkpoint_of_another_model(
 
 
 def test_context_names_only_blocks_of_this_library() -> None:
-    with pytest.raises(ValueError, match=r"such as LatentGNN, got 'Linear'"):
-        Context("Linear")(7)
+    blocks = "LatentGNN", "GlobalContext", "SimplifiedNonLocal", "SqueezeExcitation", "NonLocal"
+    for name in blocks:
+        assert type(Context(name)(97)).__name__ == name
+    for name in ("Linear", "OnGrid", "LatentAggregation", "LatentToVisibleConv", "__all__"):
+        with pytest.raises(ValueError, match=f"such as LatentGNN, got '{name}'"):
+            Context(name)(97)
     with pytest.raises(ValueError, match=r"LatentGNN with .*depth"):
         Context("LatentGNN", {"depth": 3})(8)

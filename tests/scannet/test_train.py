@@ -131,9 +131,17 @@ def test_a_run_goes_on_only_as_it_began(arguments: list[str], change: str, messa
         (["--model.learning_rate=fast"], "model.learning_rate"),
         (["--model.network.depth=3"], "--model.network.depth"),
         (["--model.network.context.block=Conv"], "such as LatentGNN, got 'Conv'"),
+        (["--model.network.context.block=OnGrid"], "such as LatentGNN, got 'OnGrid'"),
+        (["--model.network.context.block=position_features"], "got 'position_features'"),
         (["--trainer.accelerator=abacus"], "abacus"),
         (["--data.root=nowhere"], "nowhere"),
         (["--data.batch_size=0"], "at least 1, got 0"),
+        (["--threads=0"], "--threads must be at least 1, got 0"),
+        (["--model.learning_rate=-1"], "learning_rate and weight_decay of 0 or more, .* got -1.0"),
+        (["--model.weight_decay=-1"], "weight_decay of 0 or more, .* got 0.005, -1.0, 0.2 and"),
+        (["--model.warmup=2"], "warmup from 0 to 1 and .* got 0.005, 0.01, 2.0 and"),
+        (["--model.start=0"], "start above 0, got .* 0.0"),
+        (["--model.network.context_levels=[]"], "different context_levels"),
     ],
 )
 def test_arguments_that_make_no_sense(
