@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter
 
 from latentgraph.scannet.labels import IGNORE_INDEX
 from latentgraph.scannet.transforms.checks import rows
+from latentgraph.voxel.grid import COORDINATE_BITS
 
 _INPUTS = ("color", "normal")
 
@@ -42,7 +43,7 @@ class Voxelize(BaseTransform):
             from the global generator of torch, in place of the mean or the most frequent of all.
 
     Raises:
-        ValueError: If an argument cannot be, or a scene has more cells along an axis than 2^20.
+        ValueError: If an argument cannot be, or a scene has more cells along an axis than 2^16.
     """
 
     def __init__(
@@ -126,15 +127,16 @@ def _grid(pos: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]:
     cell = torch.floor(pos.double() / voxel_size)
     if len(cell):
         cell -= cell.amin(dim=0)
-        if not cell.amax() < 1 << 20:
+        if not cell.amax() < 1 << COORDINATE_BITS:
             raise ValueError(
                 f"a scene of {(pos.amax(dim=0) - pos.amin(dim=0)).tolist()} meters is too large "
-                f"for voxels of {voxel_size} meters: at most 2^20 along an axis"
+                f"for voxels of {voxel_size} meters: at most 2^{COORDINATE_BITS} along an axis; "
+                "is it in another unit?"
             )
     x, y, z = cell.long().unbind(dim=1)
-    key, voxel_index = torch.unique(x << 40 | y << 20 | z, return_inverse=True)
-    mask = (1 << 20) - 1
-    return torch.stack([key >> 40, key >> 20 & mask, key & mask], dim=1), voxel_index
+    bits, mask = COORDINATE_BITS, (1 << COORDINATE_BITS) - 1
+    key, voxel_index = torch.unique(x << 2 * bits | y << bits | z, return_inverse=True)
+    return torch.stack([key >> 2 * bits, key >> bits & mask, key & mask], dim=1), voxel_index
 
 
 def _most_frequent(label: Tensor, voxel_index: Tensor, size: int) -> Tensor:

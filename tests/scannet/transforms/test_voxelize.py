@@ -103,9 +103,12 @@ def test_inputs_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="inputs"):
         Voxelize(0.1, ())
     data = scene()
-    data.pos = data.pos * 1e6
-    with pytest.raises(ValueError, match=r"too large for voxels of 0\.02 meters"):
-        Voxelize(0.02)(data)
+    data.pos = torch.zeros_like(data.pos)
+    data.pos[0, 1] = 0.5 * 65535  # the last one that the graph of the voxels can count
+    assert int(Voxelize(0.5)(data).coord.max()) == 65535
+    data.pos[0, 1] += 0.5
+    with pytest.raises(ValueError, match=r"too large for voxels of 0\.5 meters.* another unit"):
+        Voxelize(0.5)(data)
 
 
 def test_color_range() -> None:
