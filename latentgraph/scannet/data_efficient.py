@@ -46,7 +46,7 @@ def read_annotated(path: str | Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_numpy_arrays()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no exception of its own for a foreign file
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: expected a file of torch.save: {reason}") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected a dictionary of scenes, got {type(content).__name__}")

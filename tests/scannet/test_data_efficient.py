@@ -111,6 +111,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "points20").write_bytes(b"1 2 3\n")
     with pytest.raises(ValueError, match=r"expected a file of torch\.save"):
         read_annotated(tmp_path / "points20")
+    (tmp_path / "points20").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"expected a file of torch\.save: \w"):
+        read_annotated(tmp_path / "points20")
 
 
 def test_no_point_at_all() -> None:

@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -237,6 +236,8 @@ def test_a_place_that_cannot_be_written_to(make_scan: MakeScan, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         prepare(tmp_path, tmp_path / "file" / "out", progress=False)
+    with pytest.raises(OSError, match="file should be a folder, and is a file"):
+        prepare(tmp_path, tmp_path / "file", progress=False)
 
 
 def test_several_processes_make_the_same_files(make_scan: MakeScan, tmp_path: Path) -> None:
@@ -289,15 +290,17 @@ def test_killed_at_any_moment_only_whole_files_lie_there(
 ) -> None:
     for space in range(3):
         make_scan(f"scene{space:04d}_00")
-    running = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)])  # noqa: S603
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("prepared/*.pt")):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(0.1 + 0.001 * (os.getpid() % 97))
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    deadline = time.monotonic() + 300  # on a busy machine the imports alone can take a minute
+    with subprocess.Popen(command) as running:  # noqa: S603
+        try:
+            while not list(tmp_path.glob("prepared/*.pt")):
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(0.1 + 0.001 * (os.getpid() % 97))
+        finally:
+            running.kill()
     for path in tmp_path.glob("prepared/*.pt"):
         assert "pos" in prepared.read(path)
     assert len(prepare(tmp_path, progress=False).remarks) == 3
