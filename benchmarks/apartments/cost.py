@@ -21,7 +21,8 @@ from benchmarks.apartments.blocks import CONTROLS, ROWS
 from benchmarks.compare import processor
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.labels import IGNORE_INDEX
-from latentgraph.scannet.segmenter import Context, NetworkConfig, Segmenter
+from latentgraph.scannet.network_config import Context, NetworkConfig
+from latentgraph.scannet.segmenter import Segmenter
 
 VOXEL_SIZE, LEARNING_RATE = 0.14, 0.005  # of the recipe
 WARM_UP = 2
