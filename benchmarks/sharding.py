@@ -120,6 +120,7 @@ def measure(name: str, shape: tuple[int, int], repetitions: int) -> list[dict[st
                     "ratio": median(one / two for one, two in times),
                 }
             )
+            print(f"{name}, {step}: {rows[-1]['ratio']:.2f}", flush=True)
         for team in (single, pair):
             team.close()
     return rows
@@ -151,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nodes", type=int, default=2_000_000)
     parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=[*BLOCKS])
     parser.add_argument("--repetitions", type=int, default=11)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -162,7 +164,7 @@ def main() -> None:
         "torch": torch.__version__,
     }
     shape = (args.nodes, args.channels)
-    rows = [row for name in BLOCKS for row in measure(name, shape, args.repetitions)]
+    rows = [row for name in args.blocks for row in measure(name, shape, args.repetitions)]
     table = report(machine, rows)
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from ranks import on_ranks, outcomes_on_ranks
 
 from latentgraph.distributed import sharded_nodes
 from latentgraph.functional.shards import is_sharded, using
+from latentgraph.nn import LatentGNN
 
 
 def test_killed_rank_ends_the_others_with_an_error() -> None:
@@ -37,6 +38,13 @@ def test_no_process_group() -> None:
         sharded_nodes(),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_compiled_blocks_are_an_error() -> None:
+    compiled = torch.compile(LatentGNN(7, (5,), 2), backend="eager")
+    with using(object()), pytest.raises(RuntimeError, match=r"without torch\.compile"):  # type: ignore[arg-type]
+        compiled(torch.randn(23, 7))
 
 
 def test_nodes_are_whole_again_after_an_error() -> None:
