@@ -155,6 +155,16 @@ class CollateVoxels:
         return batch
 
 
+class SceneLoader(DataLoader[Any]):
+    r"""A loader whose processes start on an epoch when its first batch is asked for.
+
+    Lightning opens the first epoch before it has read which one a checkpoint goes on with.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
+
+
 class SceneDataModule(LightningDataModule):
     r"""Prepared scenes for training and for evaluation.
 
@@ -273,7 +283,7 @@ class SceneDataModule(LightningDataModule):
         # Asked here, since the processes that load have one thread each.
         block_size = block_size_for(self.trainer.strategy.root_device.type)
         collate = CollateVoxels(self._segmenter.config, block_size)
-        return DataLoader(
+        return SceneLoader(
             scenes,
             collate_fn=_only_one if scenes.voxelize is None else collate,
             batch_sampler=SceneBatches(sampler, batch_size, mix),

@@ -135,11 +135,13 @@ class SegmentationModule(LightningModule):
             )
         else:
             optimizer = torch.optim.AdamW(self.parameters(), rate, weight_decay=decay)
+        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self.warmup,
+            total_steps=steps,
+            # It divides by the length of a rise, which is 0 where one step is all of it.
+            pct_start=self.warmup if self.warmup * steps > 1.0 else 0.0,
             div_factor=self.start,
             cycle_momentum=self.optimizer == "adamw",
         )

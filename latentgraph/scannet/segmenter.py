@@ -82,10 +82,15 @@ class Segmenter(nn.Module):
             total = torch.zeros(len(scene.pos), self.labels.num_classes, device=device)
             for looks in batched(votes.looks(scene, self.config), votes.max_voxels):
                 batch = Batch.from_data_list([look.voxels for look in looks])
-                scores = self(batch).float().softmax(dim=1)
-                parts = scores.split([look.voxels.num_nodes for look in looks])
+                sizes = [look.voxels.num_nodes for look in looks]
+                shared = torch.tensor(
+                    [look.context - looks[0].context for look in looks], device=device
+                )
+                context_batch = shared.repeat_interleave(torch.tensor(sizes, device=device))
+                parts = self(batch, context_batch).float().softmax(dim=1).split(sizes)
                 for look, part in zip(looks, parts, strict=True):
-                    total.index_add_(0, look.vertices, part[look.voxels.voxel_index])
+                    weighted = part[look.voxels.voxel_index] * look.weight.unsqueeze(1)
+                    total.index_add_(0, look.vertices, weighted)
             return total / total.sum(dim=1, keepdim=True)
         finally:
             self.train(was_training)

@@ -17,6 +17,8 @@ from latentgraph.scannet.transforms.motions import mirrored, turned
 from latentgraph.scannet.transforms.subsets import subset
 from latentgraph.scannet.transforms.voxelize import Voxelize, members
 
+LEAST_WEIGHT = 1e-3  # at the edge of a fragment, which may be all there is
+
 
 class Look(NamedTuple):
     r"""One thing that the network is shown.
@@ -24,10 +26,15 @@ class Look(NamedTuple):
     Attributes:
         vertices: (v,) int64, the vertices of the scene that it is about.
         voxels: their voxels, as :class:`~latentgraph.scannet.Voxelize` has them.
+        weight: (v,) float32, what the vote on each vertex counts.
+        context: looks of the same number share the context of blocks where they are shown together:
+            fragments beside each other, in one pose.
     """
 
     vertices: Tensor
     voxels: Data
+    weight: Tensor
+    context: int
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,11 @@ class Votes:
         rotations: Angles about the vertical axis, degrees.
         scales: Factors.
         flip: Whether to look at the mirror image along x as well.
-        fragment: Edge of square columns to show one after the other, meters, each overlapping the
-            next by half; null for the whole scene. It bounds memory.
-        max_voxels: Fragments are shown together up to this number of voxels.
+        fragment: Edge of square columns to show, meters, each overlapping the next by half; null
+            for the whole scene. It bounds memory. Votes weigh less towards its edge, linearly along
+            each axis, since there the network sees half of what is around.
+        max_voxels: Fragments are shown together up to this number of voxels. Those beside each
+            other then share the context of blocks, which see as much of the scene as that.
     """
 
     rotations: tuple[float, ...] = (0.0,)
@@ -75,14 +84,14 @@ class Votes:
             An iterator, which makes each when it is asked for.
         """
         voxelize = Voxelize(config.voxel_size, config.inputs, config.color_range)
-        for pose in self._poses(scene):
-            for column in self._columns(scene.pos):
-                draws = [column]
+        for number, pose in enumerate(self._poses(scene)):
+            for column, weight, tiling in self._columns(scene.pos):
+                draws = [torch.arange(len(column), device=column.device)]
                 if config.single:
-                    voxels = voxelize(subset(pose, column))
-                    draws = [column[draw] for draw in _turns(voxels.voxel_index)]
-                for vertices in draws:
-                    yield Look(vertices, voxelize(subset(pose, vertices)))
+                    draws = list(_turns(voxelize(subset(pose, column)).voxel_index))
+                for draw in draws:
+                    voxels = voxelize(subset(pose, column[draw]))
+                    yield Look(column[draw], voxels, weight[draw], 4 * number + tiling)
 
     def _poses(self, scene: Data) -> Iterator[Data]:
         for flipped in (False, True) if self.flip else (False,):
@@ -94,20 +103,25 @@ class Votes:
                     pose.pos = pose.pos * scale
                     yield pose
 
-    def _columns(self, pos: Tensor) -> Iterator[Tensor]:
-        r"""The vertices of each fragment; every vertex is in one at least."""
+    def _columns(self, pos: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
+        r"""The vertices of each fragment, their weights, and which of four tilings it is of.
+
+        A vertex is in one fragment of a tiling, beside its rim, and in one at least of all.
+        """
         everything = torch.arange(pos.size(0), device=pos.device)
         if self.fragment is None or not pos.size(0):
-            yield everything
+            yield everything, torch.ones(pos.size(0), device=pos.device), 0
             return
-        # Cells of half the edge: a fragment is two by two of them.
-        cell = (2 * (pos[:, :2] - pos[:, :2].amin(dim=0)) / self.fragment).floor()
-        last = cell.amax(dim=0)
-        for x, y in product(*(range(max(1, int(n))) for n in last.tolist())):
-            first = cell.new_tensor([x, y])
-            inside = ((cell >= first) & (cell <= first + 1)).all(dim=1)
-            if bool(inside.any()):
-                yield everything[inside]
+        # In halves of the edge: a fragment is two by two of them.
+        place = 2 * (pos[:, :2] - pos[:, :2].amin(dim=0)) / self.fragment
+        ends = [max(1, int(n)) for n in place.amax(dim=0).tolist()]
+        for tiling, starts in enumerate(product((0, 1), repeat=2)):
+            for x, y in product(*(range(*span, 2) for span in zip(starts, ends, strict=True))):
+                from_middle = (place - place.new_tensor([x + 1, y + 1])).abs()
+                inside = (from_middle <= 1).all(dim=1)
+                if bool(inside.any()):
+                    weight = (1 - from_middle[inside]).clamp(min=LEAST_WEIGHT).prod(dim=1)
+                    yield everything[inside], weight.float(), tiling
 
 
 ONE_VOTE = Votes()

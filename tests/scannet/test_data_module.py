@@ -1,9 +1,11 @@
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 
 from latentgraph.scannet import ScanNet
@@ -12,6 +14,7 @@ from latentgraph.scannet.data_module import (
     EpochScenes,
     SceneBatches,
     SceneDataModule,
+    SceneLoader,
     SceneSampler,
 )
 from latentgraph.scannet.network_config import NetworkConfig
@@ -78,6 +81,25 @@ def test_augmentation_depends_on_seed_epoch_and_scene_alone(rooms: Path) -> None
     assert not torch.equal(other[2, (1,)].pos, first)
     angles = [turned_by(scenes[scene].pos, dataset[2, (scene,)].pos) for scene in range(3)]
     assert len(set(np.round(angles, 4))) == 3
+
+
+def test_an_epoch_is_the_one_that_is_set_before_its_first_batch() -> None:
+    sampler = SceneSampler(3, shuffle=False)
+    for workers in (0, 1):
+        sampler.set_epoch(0)
+        loader = SceneLoader(
+            Keys(), batch_sampler=SceneBatches(sampler, 3), collate_fn=list, num_workers=workers
+        )
+        opened = iter(loader)
+        sampler.set_epoch(5)
+        assert list(opened) == [[(5, (0,)), (5, (1,)), (5, (2,))]]
+
+
+class Keys(Dataset[Any]):
+    r"""Gives back what it is asked for."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return key
 
 
 def test_scenes_are_mixed_after_they_were_changed_each_by_itself(rooms: Path) -> None:

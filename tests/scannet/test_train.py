@@ -110,6 +110,11 @@ def test_another_seed_is_another_run(arguments: list[str], tmp_path: Path) -> No
     assert not same(other, first)
 
 
+def test_a_rise_of_one_step_is_none(arguments: list[str], tmp_path: Path) -> None:
+    short = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=1", "--model.warmup=0.5"]
+    assert train([*arguments, "--out", str(tmp_path / "run"), *short]) is not None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

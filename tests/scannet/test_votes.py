@@ -1,8 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.segmenter import Segmenter
@@ -21,8 +22,16 @@ def config(**options: Any) -> NetworkConfig:
 
 
 @pytest.fixture
+def local() -> Segmenter:
+    return Segmenter(config()).eval()
+
+
+@pytest.fixture
 def segmenter() -> Segmenter:
-    return Segmenter(config(context=Context("GlobalContext", {"ratio": 0.5}))).eval()
+    segmenter = Segmenter(config(context=Context("GlobalContext", {"ratio": 0.5}))).eval()
+    for parameter in segmenter.parameters():
+        torch.nn.init.normal_(parameter)  # blocks start as the identity
+    return segmenter
 
 
 def probabilities(segmenter: Segmenter, data: Data) -> torch.Tensor:
@@ -46,31 +55,54 @@ def test_votes_are_the_mean_over_all_poses(segmenter: Segmenter) -> None:
     torch.testing.assert_close(segmenter.scores(data), probabilities(segmenter, data))
 
 
-def test_fragments_add_up_where_they_overlap(segmenter: Segmenter) -> None:
+def test_fragments_add_up_where_they_overlap(local: Segmenter) -> None:
     data = scene()
     votes = Votes(fragment=2.0)
-    total, count = torch.zeros(len(data.pos), 20), torch.zeros(len(data.pos), 1)
+    total, often = torch.zeros(len(data.pos), 20), torch.zeros(len(data.pos), dtype=torch.long)
     low = data.pos[:, :2].amin(dim=0)
     for x in range(4):
         for y in range(2):
             place = data.pos[:, :2] - low - torch.tensor([float(x), float(y)])
-            inside = ((place >= 0) & (place < 2)).all(dim=1)
+            inside = ((place >= 0) & (place <= 2)).all(dim=1)
+            weight = (1 - (place[inside] - 1).abs()).clamp(min=1e-3).prod(dim=1, keepdim=True)
             part = Data(**{key: value[inside] for key, value in data.to_dict().items()})
-            total[inside] += probabilities(segmenter, part)
-            count[inside] += 1
-    assert {1.0, 2.0, 4.0} <= set(count.flatten().tolist())
-    torch.testing.assert_close(segmenter.scores(data, votes), total / count)
+            total[inside] += weight * probabilities(local, part)
+            often[inside] += 1
+    assert {1, 2, 4} <= set(often.tolist())
+    torch.testing.assert_close(local.scores(data, votes), total / total.sum(dim=1, keepdim=True))
+
+
+def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmenter) -> None:
+    data, votes = scene(), Votes(fragment=2.0, scales=(1.0, 0.9))
+    total = torch.zeros(len(data.pos), 20)
+    looks = list(votes.looks(data, segmenter.config))
+    assert {look.context for look in looks} == set(range(8))  # four tilings, two poses
+    for context in range(8):
+        parts = [look for look in looks if look.context == context]
+        shown = torch.cat([look.vertices for look in parts])
+        assert len(shown) == len(shown.unique())
+        batch = Batch.from_data_list([look.voxels for look in parts])
+        with torch.no_grad():
+            scores = segmenter(batch, torch.zeros_like(batch.batch)).softmax(dim=1)
+        for i, look in enumerate(parts):
+            part = scores[batch.batch == i][look.voxels.voxel_index]
+            total[look.vertices] += look.weight.unsqueeze(1) * part
+    assert len(looks) > 2
+    together = segmenter.scores(data, votes)
+    torch.testing.assert_close(together, total / total.sum(dim=1, keepdim=True))
+    alone = segmenter.scores(data, replace(votes, max_voxels=1))
+    assert float((together - alone).abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("max_voxels", [1, 100, 10_000])
 def test_it_does_not_matter_how_many_fragments_run_together(
-    segmenter: Segmenter, max_voxels: int
+    local: Segmenter, max_voxels: int
 ) -> None:
     data = scene()
     votes = {"fragment": 1.3, "rotations": (0.0, 30.0)}
-    together = segmenter.scores(data, Votes(max_voxels=max_voxels, **votes))
-    torch.testing.assert_close(together, segmenter.scores(data, Votes(**votes)))
-    looks = list(Votes(**votes).looks(data, segmenter.config))
+    together = local.scores(data, Votes(max_voxels=max_voxels, **votes))
+    torch.testing.assert_close(together, local.scores(data, Votes(**votes)))
+    looks = list(Votes(**votes).looks(data, local.config))
     groups = list(batched(looks, max_voxels))
     assert [look for group in groups for look in group] == looks
     sizes = [sum(len(look.voxels.coord) for look in group) for group in groups]
