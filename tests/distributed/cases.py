@@ -111,9 +111,9 @@ def _check(case: Case) -> None:
 
     actual = [out if pools else put_together(out, mine), put_together(grad_x, mine), *own]
     allowed = TOLERANCE[case.dtype]
-    if case.dtype != torch.float64:  # one process alone is this far from the truth
+    if case.dtype != torch.float64:  # another order of sums rounds differently, where it matters
         truth = step_of(exact, x.double(), batch, batch_size, weight.double())
-        allowed += max(map(deviation, whole, truth))
+        allowed += 5 * max(map(deviation, whole, truth))
     assert_all_equal(actual, whole, allowed)
 
 
