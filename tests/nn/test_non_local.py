@@ -402,7 +402,7 @@ def test_a_pool_that_returns_something_else_is_refused(pool, error, message) -> 
     ("call", "message"),
     [
         (lambda: OnGrid(NonLocal(7), pool_at="input"), "expected pool= beside pool_at='input'"),
-        (lambda: OnGrid(NonLocal(7), pool=0), "expected pool of 1 or more, got 0"),
+        (lambda: OnGrid(NonLocal(7), pool=0), "expected pool as an int of 1 or more, got 0"),
         (lambda: OnGrid(NonLocal(7), pool=2, pool_at="x"), "'input' or 'projected', got 'x'"),
         (lambda: OnGrid(GlobalContext(32), pool=2), "takes pool=, .* got GlobalContext"),
         (
