@@ -74,8 +74,8 @@ demo: $(STAMP) ## rooms, training, evaluation and predictions, in minutes
 	@$(LATENTGRAPH) predict $(DEMO)/rooms/scans/scene0011_00 \
 		--checkpoint $(DEMO)/network/last.ckpt --out $(DEMO)/prediction
 
-test: $(STAMP) ## the test suite
-	$(PY) -m pytest $(ARGS)
+test: $(STAMP) ## the test suite, on up to four processes
+	$(PY) -m pytest --numprocesses logical --maxprocesses 4 $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes; torch.compile needs a C++ compiler
 	@command -v g++ >/dev/null || $(call debian,g++ python3-dev)
@@ -97,8 +97,8 @@ docs: $(STAMP) ## the documentation, into docs/_build/html
 examples: $(STAMP) ## every example, seconds each
 	set -e; for example in $(EXAMPLES); do echo "== $$example"; $(PY) $$example; done
 
-coverage: $(STAMP) ## the test suite, and which lines it misses; under 90 % fails
-	$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+coverage: ## the test suite, and which lines it misses; under 90 % fails
+	$(MAKE) test ARGS="--cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)"
 
 dist: $(STAMP) ## wheel and sdist, checked, the code of the guides run with the wheel
 	rm -rf dist build/wheel
