@@ -234,7 +234,7 @@ def _lock(path: Path) -> Iterator[None]:
         except FileNotFoundError:  # whoever came first has removed the folder since
             continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.is_file() and os.path.samestat(os.fstat(lock), path.stat()):
+        if _lies_at(path, lock):
             break
         os.close(lock)  # whoever had it has removed the file, and its name may be another's by now
     try:
@@ -242,3 +242,10 @@ def _lock(path: Path) -> Iterator[None]:
     finally:
         path.unlink()
         os.close(lock)
+
+
+def _lies_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
