@@ -65,7 +65,8 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     """
     batch_size = z.size(0) if isinstance(batch, Tensor) else None
     batch = Ragged.of(batch, batch_size, num_nodes=weight.size(0), device=weight.device)
-    num_graphs = weight.shape[:-2].numel() if batch is None else batch.batch_size
+    stacked = weight.size(0) if weight.dim() == 3 else 1
+    num_graphs = stacked if batch is None else batch.batch_size
     if z.dim() != 3 or z.shape[:2] != (num_graphs, weight.size(-1)) or z.dtype != weight.dtype:
         raise ValueError(
             f"expected z of shape {(num_graphs, weight.size(-1), 'c')} and {weight.dtype}, "
