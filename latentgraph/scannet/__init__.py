@@ -3,6 +3,7 @@ r"""ScanNet: its labels and splits, and generated rooms in its raw layout."""
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.labels import SCANNET20, SCANNET200, LabelSet, label_set
 from latentgraph.scannet.network_config import Context, NetworkConfig
+from latentgraph.scannet.picture import Written
 from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.published import load_spunet
 from latentgraph.scannet.reader import Scan, read_scan
@@ -60,6 +61,7 @@ __all__ = [
     "Segmenter",
     "Votes",
     "Voxelize",
+    "Written",
     "augmentation",
     "confusion_matrix",
     "label_set",

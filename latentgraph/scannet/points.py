@@ -55,8 +55,9 @@ def read_points(path: str | Path) -> Points:
 
     Args:
         path: A PLY file, text or binary; a table of text, XYZ; or one of another format that Open3D
-            reads: PCD, PTS, OBJ, OFF, STL. See :func:`~latentgraph.scannet.tables.read_table` for
-            the columns of a table. Pictures on an OBJ give its vertices their colors.
+            reads: PCD, PTS, OBJ, OFF, STL. Columns of a table are the position, then the color, or
+            a normal where all have length 1, or normal and color, then a label. Pictures on an OBJ
+            give its vertices their colors.
 
     Returns:
         V points, with None for what the file has not.

@@ -33,7 +33,7 @@ def predict(
         checkpoint: File written by ``latentgraph train``.
         out: Folder to write to, by default ``predictions/<name>/``.
         device: Where the network runs.
-        unit: Unit of a file, see :func:`~latentgraph.scannet.frame.in_meters`.
+        unit: Unit of a file: ``"m"``, ``"cm"``, ``"mm"``, ``"ft"`` or ``"in"``.
         up: The axis that goes up in it.
         votes: How the network looks at the scene.
 

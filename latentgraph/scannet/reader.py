@@ -100,7 +100,7 @@ def read_scan(path: str | Path, unit: str = "m", up: str = "z") -> Scan:
         path: Folder of a scan, ``<root>/scans/<scene>``, or any file that
             :func:`~latentgraph.scannet.points.read_points` reads. The mesh of a scan stands for
             its folder.
-        unit: Unit of the file, see :func:`~latentgraph.scannet.frame.in_meters`.
+        unit: Unit of the file: ``"m"``, ``"cm"``, ``"mm"``, ``"ft"`` or ``"in"``.
         up: The axis that goes up in it.
 
     Returns:

@@ -39,7 +39,7 @@ def view(
         ply: Whether to write a PLY for each coloring as well, and for each latent node of
             :obj:`block`.
         device: Where the network runs.
-        unit: Unit of a file, see :func:`~latentgraph.scannet.frame.in_meters`.
+        unit: Unit of a file: ``"m"``, ``"cm"``, ``"mm"``, ``"ft"`` or ``"in"``.
         up: The axis that goes up in it.
 
     Returns:
