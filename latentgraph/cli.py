@@ -301,17 +301,18 @@ def _predict(
 ) -> int:
     from latentgraph.scannet.predict import predict
 
-    return _say(*predict(source, checkpoint, out, unit=unit, up=up, votes=_votes(**looks)))
+    return _say(source, *predict(source, checkpoint, out, unit=unit, up=up, votes=_votes(**looks)))
 
 
 def _view(source: str, **options: Any) -> int:
     from latentgraph.scannet.view import view
 
-    return _say(*view(source, **options))
+    return _say(source, *view(source, **options))
 
 
-def _say(page: Path, height: float) -> int:
-    print(f"height: {height:.2f} m")
+def _say(source: str, page: Path, height: float) -> int:
+    if not Path(source).is_dir():  # a scan of ScanNet is known to be in meters
+        print(f"height: {height:.2f} m")
     print(f"page: {page}")
     return 0
 

@@ -73,9 +73,13 @@ def test_predict_prints_the_page(
     scan = rooms / "scans" / "scene0011_00"
     out = tmp_path / "out"
     assert main(["predict", str(scan), "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"page: {out / 'page.html'}\n"
+    assert (out / "page.html").is_file()
+
+    mesh = scan / "scene0011_00_vh_clean_2.ply"
+    assert main(["predict", str(mesh), "--checkpoint", str(checkpoint), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert re.fullmatch(rf"height: 2\.\d\d m\npage: {re.escape(str(out / 'page.html'))}\n", said)
-    assert (out / "page.html").is_file()
 
 
 def test_view_needs_no_checkpoint(
@@ -83,7 +87,7 @@ def test_view_needs_no_checkpoint(
 ) -> None:
     out = tmp_path / "out"
     assert main(["view", str(rooms / "scans" / "scene0011_00"), "--out", str(out), "--ply"]) == 0
-    assert capsys.readouterr().out.endswith(f" m\npage: {out / 'page.html'}\n")
+    assert capsys.readouterr().out == f"page: {out / 'page.html'}\n"
     assert {path.name for path in out.iterdir()} == {"page.html", "colors.ply", "true_labels.ply"}
 
 
