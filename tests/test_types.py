@@ -40,4 +40,4 @@ def test_a_wrong_argument_is_caught_in_a_program_of_a_user(tmp_path) -> None:
     assert "expected \"Literal['asymmetric', 'symmetric']\"" in caught[10]
     assert 'Unexpected keyword argument "latents"' in caught[11]
     assert 'Argument "batch" to "forward" of "LatentGNN" has incompatible type' in caught[12]
-    assert '"reset_parameters" of "LatentGNN" does not return a value' in caught[13]
+    assert '"None" has no attribute "train"' in caught[13]
