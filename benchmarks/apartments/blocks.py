@@ -7,20 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.compare import POSITIONS
 from latentgraph.functional import Ragged
 from latentgraph.nn import GlobalContext
 from latentgraph.nn.position_features import SCALE
 
 SHALLOW, DEEP = (16, 32, 64), (16, 32, 64, 128)
-PLACES = {
-    "latent_dims": [32],
-    "mode": "symmetric",
-    "norm": "batch_norm",
-    "mixing": "none",
-    "affinity_channels": 4,
-    "gamma_init": 1.0,
-}
-WINDOWS = PLACES | {"windows": True}
+WINDOWS = POSITIONS | {"windows": True}
 VOTES = WINDOWS | {"votes": True}
 MIXED = VOTES | {"mixing": "cosine", "temperature": 0.02}
 MEAN = {"pool": "mean"}
@@ -44,7 +37,7 @@ ROWS = {
     "windows, votes, mixing": Row("LatentGNN", MIXED),
     "oracle: mean over the true room, MLP": Row("GlobalContext", MEAN, true_rooms=True),
     "LatentGNN as published": Row("LatentGNN", PUBLISHED),
-    "positions, random start": Row("LatentGNN", PLACES),
+    "positions, random start": Row("LatentGNN", POSITIONS),
     "no context, deeper": Row(None, {}, DEEP),
     "windows, votes, deeper": Row("LatentGNN", VOTES, DEEP),
     "means over a grid, MLP": Row("GridMeans", {}),
