@@ -129,7 +129,7 @@ def make_scenes(root: Path, scenes: str) -> None:
     from latentgraph.scannet.rooms import write_rooms
 
     write_rooms(root, num_train=NUM_TRAIN, num_val=NUM_VAL[scenes], kind=scenes)
-    prepare(root, workers=AT_ONCE)
+    prepare(root, num_workers=AT_ONCE)
 
 
 def start(runs: Path, scenes: str, block: str, seed: int) -> None:

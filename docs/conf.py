@@ -38,12 +38,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180  # seconds for a cell, and for all of a tutorial
+nb_merge_streams = True
 exclude_patterns = ["_build"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
+
+# Formulas in a sentence stay whole; those of their own line break where the screen is narrow.
+mathjax4_config = {"output": {"linebreaks": {"inline": False}, "displayOverflow": "linebreak"}}
 
 # References to our own names must resolve; those of torch and others have no page here.
 nitpicky = True
@@ -52,6 +56,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!latentgraph\b).*")]
 
 html_theme = "furo"
 html_title = "latentgraph"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 
 # A package cannot export a function under the name of the module that holds it.
@@ -93,6 +99,13 @@ def write_api_pages(app: Sphinx) -> None:
     folder.joinpath("index.rst").write_text("\n".join([*index, *(f"   {m}" for m in pages), ""]))
 
 
+def leave_out_fields(
+    app: Sphinx, what: str, name: str, value: object, skip: bool, options: object
+) -> bool | None:
+    r"""Fields of a named tuple stand in its docstring already."""
+    return True if type(value).__name__ == "_tuplegetter" else None
+
+
 def follow_export(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
 ) -> Element | None:
@@ -117,5 +130,6 @@ def check_time_of_tutorials(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
+    app.connect("autodoc-skip-member", leave_out_fields)
     app.connect("missing-reference", follow_export)
     app.connect("env-updated", check_time_of_tutorials)

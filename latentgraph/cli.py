@@ -215,7 +215,7 @@ def _check(root: str, workers: int) -> int:
 def _prepare(root: str, out: str | None, split: str | None, workers: int, strict: bool) -> int:
     from latentgraph.scannet.prepare import prepare
 
-    report = prepare(root, out, split=split, workers=workers, strict=strict)
+    report = prepare(root, out, split=split, num_workers=workers, strict=strict)
     print(report)
     return 0 if report.ok else 1
 

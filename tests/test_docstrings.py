@@ -1,20 +1,15 @@
 r"""Every public name says what it does, what it takes and gives, and how it fails."""
 
 import ast
-import importlib
 import inspect
-import pkgutil
 import re
 import textwrap
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from public_names import CALLABLES, EXPORTED, Public, parameters
 from torch import Tensor, nn
-from torch_geometric.data import Dataset
-from torch_geometric.transforms import BaseTransform
-
-import latentgraph
 
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes|Warns|Example):$", re.MULTILINE)
 ENTRY = re.compile(r"^    (\**\w+)(?: \(.*?\))?:", re.MULTILINE)
@@ -22,65 +17,6 @@ SHAPE = re.compile(r"\(.*\)|scalar|shape|as the block takes it|as in|float|same|
 FORMULA = re.compile(r":math:|\.\. math::")
 # Modules that stand on no paper.
 OWN = {"OnGrid", "Context"}
-
-
-class Public(NamedTuple):
-    r"""A function, or a method of a class, that is documented on its own."""
-
-    name: str
-    value: Callable[..., Any]
-    doc: str
-
-
-def packages() -> Iterator[str]:
-    for module in pkgutil.iter_modules(latentgraph.__path__, "latentgraph."):
-        if not module.name.endswith("__main__"):
-            yield module.name
-
-
-def exported() -> dict[str, Any]:
-    found = {}
-    for name in packages():
-        module = importlib.import_module(name)
-        for own in getattr(module, "__all__", []):
-            found[f"{name}.{own}"] = getattr(module, own)
-    for command in ("check", "evaluate", "predict", "prepare", "train", "view"):
-        module = importlib.import_module(f"latentgraph.scannet.{command}")
-        found[f"{module.__name__}.{command}"] = getattr(module, command)
-    return found
-
-
-EXPORTED = exported()
-
-
-def is_ours(value: object) -> bool:
-    return getattr(value, "__module__", "").startswith("latentgraph")
-
-
-def is_called_by_pyg(value: type, own: str) -> bool:
-    r"""Whether a method is one that PyG's base class calls, and explains."""
-    return own == "message" or issubclass(value, BaseTransform | Dataset)
-
-
-def callables() -> dict[str, Public]:
-    r"""Functions, classes by their constructors, and public methods that we wrote."""
-    found = {}
-    for name, value in EXPORTED.items():
-        if isinstance(value, type):
-            if "__init__" in vars(value) or hasattr(value, "__dataclass_fields__"):
-                found[name] = Public(name, value, inspect.getdoc(value) or "")
-            for own, method in vars(value).items():
-                method = inspect.unwrap(getattr(method, "__func__", method))
-                public = inspect.isfunction(method) and not own.startswith("_")
-                if public and not is_called_by_pyg(value, own):
-                    full = f"{name}.{own}"
-                    found[full] = Public(full, method, inspect.getdoc(getattr(value, own)) or "")
-        elif callable(value) and is_ours(value):
-            found[name] = Public(name, value, inspect.getdoc(value) or "")
-    return found
-
-
-CALLABLES = callables()
 
 
 def sections(doc: str) -> dict[str, str]:
@@ -91,13 +27,6 @@ def sections(doc: str) -> dict[str, str]:
 def entries(text: str) -> dict[str, str]:
     parts = ENTRY.split(text)
     return dict(zip((name.lstrip("*") for name in parts[1::2]), parts[2::2], strict=True))
-
-
-def parameters(value: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    found = dict(inspect.signature(value).parameters)
-    found.pop("self", None)
-    found.pop("cls", None)
-    return found
 
 
 def raised(value: Callable[..., Any]) -> set[str]:

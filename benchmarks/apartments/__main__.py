@@ -117,7 +117,7 @@ def make_scenes(runs: Path) -> None:
     write_rooms(runs / "scenes", NUM_TRAIN, NUM_VAL, kind="apartments", seed=0)
     write_rooms(runs / "test", 0, NUM_TEST, kind="apartments", seed=1)
     for folder in ("scenes", "test"):
-        prepare(runs / folder, workers=2)
+        prepare(runs / folder, num_workers=2)
 
 
 def start(runs: Path, epochs: int, row: str, seed: int) -> None:

@@ -16,7 +16,7 @@ def dot(at: Place, radius: float, color: str) -> str:
     return f'<circle cx="{at[0]:.0f}" cy="{at[1]:.0f}" r="{radius}" fill="{color}"/>'
 
 
-def text(at: Place, words: str, size: int = 14, color: str = GREY) -> str:
+def text(at: Place, words: str, size: int = 19, color: str = GREY) -> str:
     return f'<text x="{at[0]:.0f}" y="{at[1]:.0f}" font-size="{size}" fill="{color}">{words}</text>'
 
 
@@ -86,7 +86,7 @@ def blocks() -> None:
             edges += [line(a, b, 2.0) for a, b in pairwise(latent)]
         rest += [dot(p, 6, VISIBLE) for p in top + bottom]
         rest += [dot(p, 10 if d < n else 7, LATENT) for p in latent]
-        rest += [text((middle, 30), name, 15), text((middle, 264), join, 13)]
+        rest += [text((middle, 30), name, 19), text((middle, 266), join, 17)]
     svg("blocks.svg", 5 * step, 280, "The five blocks as graphs", edges, rest)
 
 

@@ -31,7 +31,7 @@ class LatentAggregation(Aggregation):
 
     Args:
         channels: C, size of a node's features.
-        num_latents: d.
+        num_latents: d, of each graph.
         concat: whether the features of the d latent nodes are concatenated or averaged; a layer
             that expects C of them back, as ``SAGEConv`` does, needs the average.
         norm: ``"layer_norm"`` over the d scores of a node, ``"batch_norm"`` over all nodes of a

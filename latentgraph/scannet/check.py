@@ -18,7 +18,7 @@ _EXPECTED = {
 }
 
 
-def check(root: str | Path, workers: int = 0, progress: bool = True) -> Report:
+def check(root: str | Path, num_workers: int = 0, progress: bool = True) -> Report:
     r"""Read every scan under :obj:`root` as :func:`~latentgraph.scannet.prepare.prepare` does.
 
     Nothing is written. The report names every file that is missing, every scan that cannot be used
@@ -28,7 +28,7 @@ def check(root: str | Path, workers: int = 0, progress: bool = True) -> Report:
 
     Args:
         root: Folder of the release, with ``scans/``, ``scans_test/`` or both.
-        workers: Processes that read, 0 for this one.
+        num_workers: Processes that read, 0 for this one.
         progress: Whether to show a progress bar, on a terminal.
 
     Returns:
@@ -36,13 +36,13 @@ def check(root: str | Path, workers: int = 0, progress: bool = True) -> Report:
 
     Raises:
         FileNotFoundError: If there are no scans.
-        ValueError: For a negative number of workers.
+        ValueError: For a negative number of processes.
         ImportError: If a package that reading needs is not installed.
     """
     scans = find_scans(root)
     if not scans:
         raise FileNotFoundError(f"there are no scans under {root}")
-    report = survey(scans, _examine, workers, progress)
+    report = survey(scans, _examine, num_workers, progress)
     if rooms_settings(root) is None:
         _compare(report, {scan.name for scan in scans})
     return report

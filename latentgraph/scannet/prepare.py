@@ -29,7 +29,7 @@ def prepare(
     root: str | Path,
     out: str | Path | None = None,
     split: str | None = None,
-    workers: int = 0,
+    num_workers: int = 0,
     progress: bool = True,
     strict: bool = False,
 ) -> Report:
@@ -44,7 +44,7 @@ def prepare(
             to it where :obj:`out` is given.
         out: Folder of the prepared scenes; by default ``prepared/`` in :obj:`root`.
         split: Prepare only ``"train"``, ``"val"`` or ``"test"``.
-        workers: Processes that prepare, 0 for this one. A script that asks for more must call
+        num_workers: Processes that prepare, 0 for this one. A script that asks for more must call
             this below ``if __name__ == "__main__":``.
         progress: Whether to show a progress bar, on a terminal.
         strict: Whether to leave out scans with a category or a label id that is no class. What
@@ -55,11 +55,11 @@ def prepare(
 
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
-        ValueError: For an unknown split or a negative number of workers.
+        ValueError: For an unknown split or a negative number of processes.
         OSError: If :obj:`out` cannot be written to.
         ImportError: If a package that reading needs is not installed.
     """
-    _check_workers(workers)
+    _check_workers(num_workers)
     folder = prepared_folder(root, out)
     scans = find_scans(root)
     if split is not None:
@@ -79,7 +79,7 @@ def prepare(
     if to_do:
         examine = partial(_prepare_scan, folder=folder, strict=strict)
         with _alone(folder):
-            made = survey(to_do, examine, workers, progress)
+            made = survey(to_do, examine, num_workers, progress)
         report.remarks |= made.remarks
         report.unknown |= made.unknown
         report.left_out |= made.left_out
@@ -94,7 +94,7 @@ def prepared_folder(root: str | Path, out: str | Path | None = None) -> Path:
 def survey(
     scans: list[Path],
     examine: Examine,
-    workers: int = 0,
+    num_workers: int = 0,
     progress: bool = True,
 ) -> Report:
     r"""The outcome of one function on many scans.
@@ -103,15 +103,15 @@ def survey(
         scans: Folders of the scans.
         examine: Returns what is no class in a scan, and its remarks; raises a :class:`ScanError`
             if the scan cannot be used.
-        workers: Processes to run it in, 0 for this one.
+        num_workers: Processes to run it in, 0 for this one.
         progress: Whether to show a progress bar, on a terminal.
 
     Raises:
-        ValueError: For a negative number of workers.
+        ValueError: For a negative number of processes.
     """
-    _check_workers(workers)
+    _check_workers(num_workers)
     report = Report()
-    outcomes = _outcomes(scans, examine, workers)
+    outcomes = _outcomes(scans, examine, num_workers)
     for name, outcome in tqdm(
         outcomes, total=len(scans), unit="scan", disable=None if progress else True
     ):
@@ -141,21 +141,21 @@ def usable_scan(folder: Path) -> Scan:
     return scan
 
 
-def _check_workers(workers: int) -> None:
-    if workers < 0:
-        raise ValueError(f"workers must be at least 0, got {workers}")
+def _check_workers(num_workers: int) -> None:
+    if num_workers < 0:
+        raise ValueError(f"num_workers must be at least 0, got {num_workers}")
 
 
 def _outcomes(
-    scans: list[Path], examine: Examine, workers: int
+    scans: list[Path], examine: Examine, num_workers: int
 ) -> Iterator[tuple[str, _Findings | str]]:
     outcome = partial(_outcome, examine)
-    if workers == 0:
+    if num_workers == 0:
         yield from map(outcome, scans)
         return
     # Threads of torch and Open3D do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=spawn) as pool:
         for future in as_completed([pool.submit(outcome, scan) for scan in scans]):
             yield future.result()
 

@@ -213,8 +213,8 @@ def test_a_negative_number_of_processes(make_scan: MakeScan, tmp_path: Path, tim
     make_scan()
     if times == 2:
         prepare(tmp_path, progress=False)
-    with pytest.raises(ValueError, match="workers must be at least 0, got -1"):
-        prepare(tmp_path, workers=-1, progress=False)
+    with pytest.raises(ValueError, match="num_workers must be at least 0, got -1"):
+        prepare(tmp_path, num_workers=-1, progress=False)
 
 
 def test_nothing_to_prepare(make_scan: MakeScan, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_several_processes_make_the_same_files(make_scan: MakeScan, tmp_path: Pa
         make_scan(name)
     (tmp_path / "scans" / names[3] / f"{names[3]}_vh_clean_2.ply").write_bytes(b"ply")
     one = prepare(tmp_path, tmp_path / "one", progress=False)
-    two = prepare(tmp_path, tmp_path / "two", workers=2, progress=False)
+    two = prepare(tmp_path, tmp_path / "two", num_workers=2, progress=False)
     assert one == two
     assert list(two.left_out) == [names[3]]
     for name in one.remarks:
