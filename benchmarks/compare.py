@@ -1,7 +1,8 @@
 r"""Blocks side by side in one network on the same scenes: ``make compare``.
 
-Each run trains the recipe of its scenes with another block at the bottleneck, on one thread, two
-runs at a time. A finished run is a JSON file, so a comparison that was stopped goes on.
+Each run trains the recipe of its scenes with another block at the bottleneck, on one thread,
+several runs at a time. A finished run is a JSON file, so a comparison that was stopped goes on. The
+table holds what is finished.
 """
 
 from __future__ import annotations
@@ -50,13 +51,15 @@ NUM_TRAIN = 150
 NUM_VAL = {"rooms": 40, "apartments": 32}
 RECIPE = {"rooms": "demo", "apartments": "apartments"}
 MINUTES = {"rooms": 5.0, "apartments": 12.0}  # of one run, until one is measured
-AT_ONCE = 2
+PREPARING = 2  # processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--scenes", choices=RECIPE, default="rooms")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each block (1)")
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=None, metavar="BLOCK")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at a time (2)")
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--only", nargs=2, metavar=("BLOCK", "SEED"), help=argparse.SUPPRESS)
@@ -67,18 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
 
     blocks = [block for block in BLOCKS if block != ORACLE or scenes == "apartments"]
-    jobs = [(block, seed) for seed in range(options.seeds) for block in blocks]
+    jobs = [(block, s) for s in range(options.seeds) for block in options.blocks or blocks]
     missing = [job for job in jobs if finished(folder, scenes, *job) is None]
-    print(estimate(folder, scenes, jobs, missing), flush=True)
-    make_scenes(folder / "scenes", scenes)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    print(estimate(folder, scenes, jobs, missing, options.at_once), flush=True)
+    if missing:
+        make_scenes(folder / "scenes", scenes)
+    with ThreadPoolExecutor(options.at_once) as pool:
         list(pool.map(lambda job: start(options.runs, scenes, *job), missing))
 
-    results = {
-        block: [finished(folder, scenes, block, s) for s in range(options.seeds)]
+    found = {
+        block: [one for s in range(options.seeds) if (one := finished(folder, scenes, block, s))]
         for block in blocks
     }
-    table = render(scenes, options.seeds, results)
+    table = render(scenes, options.seeds, {block: runs for block, runs in found.items() if runs})
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"compare_{scenes}.md"
     path.write_text(table, encoding="utf-8")
@@ -112,14 +116,18 @@ def finished(folder: Path, scenes: str, block: str, seed: int) -> dict[str, Any]
 
 
 def estimate(
-    folder: Path, scenes: str, jobs: list[tuple[str, int]], missing: list[tuple[str, int]]
+    folder: Path,
+    scenes: str,
+    jobs: list[tuple[str, int]],
+    missing: list[tuple[str, int]],
+    at_once: int,
 ) -> str:
     known = [found["seconds"] for job in jobs if (found := finished(folder, scenes, *job))]
     minutes = sum(known) / len(known) / 60 if known else MINUTES[scenes]
-    left = minutes * -(-len(missing) // AT_ONCE)
+    left = minutes * -(-len(missing) // at_once)
     return (
-        f"{len(jobs)} runs, {len(missing)} of them still to do, {AT_ONCE} at a time and about "
-        f"{minutes:.0f} minutes each: about {left:.0f} minutes on {AT_ONCE} cores. "
+        f"{len(jobs)} runs, {len(missing)} of them still to do, {at_once} at a time and about "
+        f"{minutes:.0f} minutes each: about {left:.0f} minutes on {at_once} cores. "
         f"Stop and start at will; what happens is told in {folder}/*/log.txt"
     )
 
@@ -129,7 +137,7 @@ def make_scenes(root: Path, scenes: str) -> None:
     from latentgraph.scannet.rooms import write_rooms
 
     write_rooms(root, num_train=NUM_TRAIN, num_val=NUM_VAL[scenes], kind=scenes)
-    prepare(root, num_workers=AT_ONCE)
+    prepare(root, num_workers=PREPARING)
 
 
 def start(runs: Path, scenes: str, block: str, seed: int) -> None:
@@ -166,10 +174,10 @@ def run(folder: Path, scenes: str, block: str, seed: int) -> None:
             return torch.unique(batch.batch * rooms + batch.room, return_inverse=True)[1]
 
     arguments = settings(folder, scenes, block, seed)
-    begin = time.perf_counter()
+    begin = time.process_time()
     cli = TrainCLI([*arguments, "--resume"], TrueRooms if block == ORACLE else SegmentationModule)
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.resume_from)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     cli.trainer.validate(cli.model, cli.datamodule, verbose=False)
     score = cli.model.score()
     iou = dict(zip(score.labels.names, score.iou.tolist(), strict=True))
@@ -199,16 +207,16 @@ def render(scenes: str, seeds: int, results: dict[str, list[dict[str, Any]]]) ->
         f"`{RECIPE[scenes]}`, {NUM_TRAIN} scenes, {one['steps']:,} steps, {NUM_VAL[scenes]} "
         f"held-out scenes. Look-alikes is the mean over "
         f"{', '.join(name for group in LOOK_ALIKES for name in group)}. "
-        f"Python {platform.python_version()}, torch {one['torch']}, {processor()}, one thread "
-        f"a run, {AT_ONCE} runs at a time.",
+        f"Mean and standard deviation over the seeds. Python {platform.python_version()}, "
+        f"torch {one['torch']}, {processor()}, one thread a run, whose time is that of the CPU.",
         "",
-        "| block | mIoU | look-alikes | parameters | minutes |",
-        "|---|---|---|---|---|",
+        "| block | seeds | mIoU | look-alikes | parameters | minutes |",
+        "|---|---|---|---|---|---|",
     ]
     for block, runs in results.items():
         minutes = sum(r["seconds"] for r in runs) / len(runs) / 60
         lines.append(
-            f"| {block} | {spread(runs, 'miou')} | {spread(runs, 'look_alikes')} "
+            f"| {block} | {len(runs)} | {spread(runs, 'miou')} | {spread(runs, 'look_alikes')} "
             f"| {runs[0]['parameters']:,} | {minutes:.1f} |"
         )
     return "\n".join(lines) + "\n"
