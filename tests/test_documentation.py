@@ -7,6 +7,7 @@ from pages import PAGES, ROOT, blocks
 TEXTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TEXTS = [page for page in TEXTS if "_build" not in page.parts]
 CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 
@@ -27,3 +28,21 @@ def test_code_on_pages_runs_from_top_to_bottom(
 def test_links_between_files_lead_somewhere(page: Path) -> None:
     links = LINK.findall(CODE.sub("", page.read_text(encoding="utf-8")))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def column(page: str, head: str) -> list[str]:
+    r"""The filled cells below a head, in the table of a page that has it."""
+    tables = TABLE.findall(ROOT.joinpath(page).read_text(encoding="utf-8"))
+    rows = [[cell.strip() for cell in row.split("|")] for row in tables[-1].splitlines()]
+    assert head in rows[0], f"expected a column {head} in {page}"
+    return [row[rows[0].index(head)] for row in rows[2:] if row[rows[0].index(head)]]
+
+
+@pytest.mark.parametrize("scenes", ["rooms", "apartments"])
+def test_scores_on_the_front_page_are_those_that_were_measured(scenes) -> None:
+    shown = column("README.md", {"rooms": "single rooms"}.get(scenes, scenes))
+    assert shown == column(f"benchmarks/results/compare_{scenes}.md", "mIoU")
+
+
+def test_the_readme_is_short() -> None:
+    assert ROOT.joinpath("README.md").read_text(encoding="utf-8").count("\n") < 150

@@ -64,7 +64,7 @@ def main() -> None:
     one, two = rooms()
     one.pos = mix([one, two]).pos[: len(one.pos)]  # in the middle
     for name, kind in AUGMENTATIONS.items():
-        torch.manual_seed(7)
+        torch.manual_seed(3)
         draw(name, one, kind(**STRONGER.get(name, {"p": 1.0}))(one))
     draw("mix", one, mix([one, two]))
 
