@@ -2,7 +2,8 @@ r"""The layers and blocks."""
 
 from latentgraph.nn.aggregation import LatentAggregation
 from latentgraph.nn.global_context import GlobalContext
-from latentgraph.nn.latent_gnn import Affinity, LatentGNN
+from latentgraph.nn.latent_gnn import LatentGNN
+from latentgraph.nn.latent_steps import Affinity
 from latentgraph.nn.latent_to_latent import LatentToLatentConv
 from latentgraph.nn.latent_to_visible import LatentToVisibleConv
 from latentgraph.nn.non_local import NonLocal
