@@ -16,7 +16,7 @@ from benchmarks.streaming.exact import (
     MAX_ENTRIES,
     GraphByGraph,
     deviation,
-    deviation_in_length,
+    deviation_of_gradient,
     in_float64,
 )
 
@@ -109,4 +109,4 @@ class Subject:
             return deviation(out, [in_float64(reference, self.x, self.batch)[0]])
         grad_x = seen(self.x.grad)
         exact, exact_grad = in_float64(reference, seen(self.x), self.batch, seen(self.grad))
-        return max(deviation(seen(out), [exact]), deviation_in_length(grad_x, exact_grad))
+        return max(deviation(seen(out), [exact]), deviation_of_gradient(grad_x, exact_grad))

@@ -12,7 +12,7 @@ from benchmarks.streaming.checks import Check, checks
 from benchmarks.streaming.composition import BatchNorm, Composition, random_running_statistics
 from benchmarks.streaming.duel import Duel, Run
 from benchmarks.streaming.entries import AUTHORS, ENTRIES, LATENT_PEERS, OURS, PRODUCTS
-from benchmarks.streaming.exact import GraphByGraph, deviation
+from benchmarks.streaming.exact import GraphByGraph, deviation, deviation_of_gradient
 from benchmarks.streaming.plots import draw_plots
 from benchmarks.streaming.report import write_report
 from benchmarks.streaming.results import Results
@@ -77,6 +77,15 @@ def test_deviation() -> None:
     assert deviation(found, exact.split(1)) == 0.25
     with pytest.raises(ValueError, match="expected 1 rows"):
         deviation(found, [exact[:1]])
+
+
+def test_one_row_in_ten_thousand_of_a_gradient_may_be_another() -> None:
+    exact = torch.ones(20_011, 3, dtype=torch.float64)
+    found = exact.clone()
+    found[:2] = 7
+    assert deviation_of_gradient(found, exact) == 0
+    found[2] = 7
+    assert deviation_of_gradient(found, exact) == pytest.approx(6 / 20_011**0.5)
 
 
 def test_memory_of_a_call() -> None:
