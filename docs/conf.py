@@ -1,8 +1,10 @@
 r"""Settings of the documentation; it also writes the API pages from the exported names."""
 
 import importlib
+import inspect
 import os
 import pkgutil
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.logging import getLogger
 
 import latentgraph
+from latentgraph import cli, scannet
 
 logger = getLogger(__name__)
 
@@ -60,8 +63,11 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
 
-# A package cannot export a function under the name of the module that holds it.
-COMMANDS = [f"{name}.{name}" for name in ("check", "evaluate", "predict", "prepare", "train")]
+def called() -> list[str]:
+    r"""What the command line calls: no package exports a function under the name of its module."""
+    calls = re.findall(r"from latentgraph\.scannet\.(\w+) import (.+)", inspect.getsource(cli))
+    names = [(module, own) for module, owns in calls for own in owns.split(", ")]
+    return [f"{module}.{own}" for module, own in names if own not in scannet.__all__]
 
 
 @cache
@@ -71,7 +77,7 @@ def public_names() -> dict[str, list[str]]:
     for top in pkgutil.iter_modules(latentgraph.__path__, "latentgraph."):
         if not top.name.endswith("__main__"):
             names = list(getattr(importlib.import_module(top.name), "__all__", []))
-            names += COMMANDS if top.name == "latentgraph.scannet" else []
+            names += called() if top.name == "latentgraph.scannet" else []
             found[top.name] = sorted(names, key=lambda name: name.rpartition(".")[2].lower())
     return {module: names for module, names in found.items() if names}
 

@@ -1,5 +1,6 @@
 r"""ScanNet: its labels and splits, and generated rooms in its raw layout."""
 
+from latentgraph.scannet.checkpoint import load_checkpoint, save_checkpoint
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.labels import SCANNET20, SCANNET200, LabelSet, label_set
 from latentgraph.scannet.network_config import Context, NetworkConfig
@@ -11,6 +12,7 @@ from latentgraph.scannet.report import Report
 from latentgraph.scannet.rooms import Scene, make_scene, rooms_settings, write_rooms
 from latentgraph.scannet.score import Score, confusion_matrix
 from latentgraph.scannet.segmenter import Segmenter
+from latentgraph.scannet.submission import Findings, check_submission, submit
 from latentgraph.scannet.transforms import (
     ColorAutoContrast,
     ColorDrop,
@@ -40,6 +42,7 @@ __all__ = [
     "ColorShift",
     "Context",
     "ElasticDistortion",
+    "Findings",
     "LabelSet",
     "Look",
     "NetworkConfig",
@@ -63,13 +66,17 @@ __all__ = [
     "Voxelize",
     "Written",
     "augmentation",
+    "check_submission",
     "confusion_matrix",
     "label_set",
+    "load_checkpoint",
     "load_spunet",
     "make_scene",
     "mix",
     "read_points",
     "read_scan",
     "rooms_settings",
+    "save_checkpoint",
+    "submit",
     "write_rooms",
 ]

@@ -84,6 +84,9 @@ def load_checkpoint(path: str | Path) -> Segmenter:
     Args:
         path: File written by ``latentgraph train`` or :func:`save_checkpoint`.
 
+    Returns:
+        The network with its classes and its settings.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no such checkpoint, or its network cannot be built here.

@@ -118,6 +118,9 @@ def check_submission(
         root: Folder of the release, with ``scans_test/``.
         labels: The benchmark, ``"scannet20"`` or ``"scannet200"``.
 
+    Returns:
+        Errors and warnings; ``ok`` if there are no errors.
+
     Raises:
         FileNotFoundError: If there is no such file, or no test scan.
         ValueError: If it is no zip, or cut off.
