@@ -86,9 +86,13 @@ def two_passes(
 
     Returns:
         The state, and an iterator that computes the output of each chunk, in its shape, when asked.
+
+    Raises:
+        ValueError: there is no chunk.
+        TypeError: a chunk is no :class:`Chunk`.
     """
-    state, message = first_pass(passes, chunks(), batch_size)
-    return state, (output_of(passes, chunk, message) for chunk in chunks())
+    state, message = first_pass(passes, map(_checked, chunks()), batch_size)
+    return state, (output_of(passes, chunk, message) for chunk in map(_checked, chunks()))
 
 
 def first_pass(passes: Passes, chunks: Iterable[Chunk], batch_size: int) -> tuple[State, Message]:
@@ -130,6 +134,12 @@ def rows_of(message: Message, graphs: slice) -> Message:
 def scaled(x: Tensor, factor: Tensor) -> Tensor:
     r"""``x``, (B, ...), times a factor (B, 1) for each graph."""
     return x * factor.view(-1, *[1] * (x.dim() - 1))
+
+
+def _checked(chunk: Chunk) -> Chunk:
+    if not isinstance(chunk, Chunk):
+        raise TypeError(f"expected every chunk as a Chunk, got {type(chunk).__name__}")
+    return chunk
 
 
 def _empty_like(part: State, batch_size: int) -> State:

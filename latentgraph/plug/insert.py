@@ -66,8 +66,13 @@ def insert(
     Raises:
         ValueError: no module has the name, one has a context already, or channels or layout cannot
             be told or do not fit.
-        TypeError: ``block`` makes no module, or a module does not return one tensor.
+        TypeError: ``model`` is no module, ``at`` no name, ``block`` makes no module, or a module
+            does not return one tensor.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected model as a Module, got {type(model).__name__}")
+    if not isinstance(at, str):
+        raise TypeError(f"expected at as the name of a module or a pattern of names, got {at!r}")
     if layout not in ("auto", *SHAPES):
         raise ValueError(f"expected layout from {('auto', *SHAPES)}, got {layout!r}")
     modules = _find(model, at)

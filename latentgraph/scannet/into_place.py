@@ -2,6 +2,7 @@ r"""Files that are whole from the moment that they are there."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+# Errors of a disk that is full, which do not say where.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -23,6 +27,10 @@ def into_place(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

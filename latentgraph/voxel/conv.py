@@ -79,7 +79,8 @@ class VoxelConv(nn.Module):
             (num_targets, ``out_channels``).
 
         Raises:
-            ValueError: Shapes or dtypes do not fit the graph and the weights.
+            ValueError: Shapes do not fit the graph and the weights.
+            TypeError: ``x`` is no tensor or has not the dtype of the weights, or ``graph`` is none.
         """
         out = voxel_conv(x, self.weight, graph)
         return out if self.bias is None else out + self.bias.to(out.dtype)

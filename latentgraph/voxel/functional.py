@@ -30,9 +30,14 @@ def voxel_conv(x: Tensor, weight: Tensor, graph: VoxelGraph) -> Tensor:
         (num_targets, out_channels). Sums are in float32 or wider.
 
     Raises:
-        TypeError: ``x`` and ``weight`` differ in dtype and autocast is off.
+        TypeError: ``x`` or ``graph`` is none, or ``x`` and ``weight`` differ in dtype and autocast
+            is off.
         ValueError: shapes do not fit the graph or each other.
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected x as a tensor, got {type(x).__name__}")
+    if not isinstance(graph, VoxelGraph):
+        raise TypeError(f"expected graph as a VoxelGraph, got {type(graph).__name__}")
     if weight.dim() != 3 or weight.size(0) != graph.num_relations:
         raise ValueError(
             f"expected weight of shape ({graph.num_relations}, in_channels, out_channels) for this "
