@@ -28,7 +28,7 @@ class Look(NamedTuple):
         voxels: their voxels, as :class:`~latentgraph.scannet.Voxelize` has them.
         weight: (v,) float32, what the vote on each vertex counts.
         context: looks of the same number share the context of blocks where they are shown together:
-            fragments beside each other, in one pose.
+            the fragments of one cut, in one pose.
     """
 
     vertices: Tensor
@@ -48,11 +48,13 @@ class Votes:
         rotations: Angles about the vertical axis, degrees.
         scales: Factors.
         flip: Whether to look at the mirror image along x as well.
-        fragment: Edge of square columns to show, meters, each overlapping the next by half; null
-            for the whole scene. It bounds memory. Votes weigh less towards its edge, linearly along
-            each axis, since there the network sees half of what is around.
-        max_voxels: Fragments are shown together up to this number of voxels. Those beside each
-            other then share the context of blocks, which see as much of the scene as that.
+        fragment: Edge of the columns to show, at most, meters; null for the whole scene. The scene
+            is cut into equal columns, and along each axis once more half a column aside, so that
+            what is at an edge is in the middle as well. Votes weigh less towards an edge beyond
+            which the scene goes on, linearly along each axis.
+        max_voxels: Fragments are shown together up to this number of voxels, which bounds memory.
+            Those of one cut share the context of blocks, which see the whole scene where all of
+            them fit.
     """
 
     rotations: tuple[float, ...] = (0.0,)
@@ -104,35 +106,49 @@ class Votes:
                     yield pose
 
     def _columns(self, pos: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
-        r"""The vertices of each fragment, their weights, and which of four tilings it is of.
+        r"""The vertices of each fragment, their weights, and which of up to four tilings it is of.
 
-        A vertex is in one fragment of a tiling, beside its rim, and in one at least of all.
+        A tiling has each vertex once. Along an axis with several fragments there are two, the
+        second half a fragment aside.
         """
-        everything = torch.arange(pos.size(0), device=pos.device)
         if self.fragment is None or not pos.size(0):
+            everything = torch.arange(pos.size(0), device=pos.device)
             yield everything, torch.ones(pos.size(0), device=pos.device), 0
             return
-        # In halves of the edge: a fragment is two by two of them.
-        place = 2 * (pos[:, :2] - pos[:, :2].amin(dim=0)) / self.fragment
-        ends = [max(1, int(n)) for n in place.amax(dim=0).tolist()]
-        for tiling, starts in enumerate(product((0, 1), repeat=2)):
-            for x, y in product(*(range(*span, 2) for span in zip(starts, ends, strict=True))):
-                from_middle = (place - place.new_tensor([x + 1, y + 1])).abs()
-                inside = (from_middle <= 1).all(dim=1)
-                if bool(inside.any()):
-                    weight = (1 - from_middle[inside]).clamp(min=LEAST_WEIGHT).prod(dim=1)
-                    yield everything[inside], weight.float(), tiling
+        low, size = pos[:, :2].amin(dim=0), pos[:, :2].amax(dim=0) - pos[:, :2].amin(dim=0)
+        count = (size / self.fragment).ceil().clamp(min=1)
+        place = (pos[:, :2] - low) * (count / size.clamp(min=1e-9))  # in fragments
+        shifts = [(0.0,) if n == 1 else (0.0, 0.5) for n in count.tolist()]
+        for tiling, shift in enumerate(map(place.new_tensor, product(*shifts))):
+            column = (place + shift).floor().minimum(count - 1 + shift.ceil())
+            start = column - shift
+            # Only where the scene goes on does the network miss what is beyond an edge.
+            before = torch.where(start > 0, place - start, 1)
+            after = torch.where(start + 1 < count, start + 1 - place, 1)
+            weight = (2 * before.minimum(after)).clamp(LEAST_WEIGHT, 1).prod(dim=1).float()
+            number = column @ torch.stack([count[1] + 1, torch.ones_like(count[1])])
+            for n in number.unique():
+                inside = (number == n).nonzero().squeeze(1)
+                yield inside, weight[inside], tiling
 
 
 ONE_VOTE = Votes()
 
 
 def batched(looks: Iterable[Look], max_voxels: int) -> Iterator[list[Look]]:
-    r"""Looks in groups of at most ``max_voxels`` voxels, but for one that has more alone."""
+    r"""Looks in groups of at most ``max_voxels`` voxels, but for one that has more alone.
+
+    Those that share their context are in one group where they fit into one.
+    """
     group: list[Look] = []
     size = 0
     for look in looks:
-        voxels = int(look.voxels.coord.size(0))
+        voxels = _size(look)
+        if group and size + voxels > max_voxels:
+            begun = [other for other in group if other.context == look.context]
+            if len(begun) < len(group):
+                yield group[: len(group) - len(begun)]
+                group, size = begun, sum(map(_size, begun))
         if group and size + voxels > max_voxels:
             yield group
             group, size = [], 0
@@ -140,6 +156,10 @@ def batched(looks: Iterable[Look], max_voxels: int) -> Iterator[list[Look]]:
         size += voxels
     if group:
         yield group
+
+
+def _size(look: Look) -> int:
+    return int(look.voxels.coord.size(0))
 
 
 def _turns(voxel_index: Tensor) -> Iterator[Tensor]:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch_geometric.data import Batch, Data
 from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.transforms.motions import mirrored, turned
-from latentgraph.scannet.votes import Votes, batched
+from latentgraph.scannet.votes import Look, Votes, _size, batched
 
 
 def scene(count: int = 397) -> Data:
@@ -57,19 +58,35 @@ def test_votes_are_the_mean_over_all_poses(segmenter: Segmenter) -> None:
 
 def test_fragments_add_up_where_they_overlap(local: Segmenter) -> None:
     data = scene()
-    votes = Votes(fragment=2.0)
+    low, size = data.pos.amin(dim=0), data.pos.amax(dim=0) - data.pos.amin(dim=0)
+    x, y = (((data.pos - low) / size)[:, :2] * torch.tensor([3.0, 2.0])).unbind(dim=1)
+    thirds = [[(0, 1), (1, 2), (2, 3)], [(0, 0.5), (0.5, 1.5), (1.5, 2.5), (2.5, 3)]]
+    halves = [[(0, 1), (1, 2)], [(0, 0.5), (0.5, 1.5), (1.5, 2)]]
     total, often = torch.zeros(len(data.pos), 20), torch.zeros(len(data.pos), dtype=torch.long)
-    low = data.pos[:, :2].amin(dim=0)
-    for x in range(4):
-        for y in range(2):
-            place = data.pos[:, :2] - low - torch.tensor([float(x), float(y)])
-            inside = ((place >= 0) & (place <= 2)).all(dim=1)
-            weight = (1 - (place[inside] - 1).abs()).clamp(min=1e-3).prod(dim=1, keepdim=True)
+    for columns, rows in product(thirds, halves):
+        for column, row in product(columns, rows):
+            weight = torch.ones(len(data.pos))
+            inside = torch.ones(len(data.pos), dtype=torch.bool)
+            for place, (start, stop), end in ((x, column, 3), (y, row, 2)):
+                inside &= (start <= place) & (place <= stop)
+                rim = torch.full_like(place, 0.5)
+                rim = rim.minimum(place - start) if start > 0 else rim
+                rim = rim.minimum(stop - place) if stop < end else rim
+                weight *= (2 * rim).clamp(min=1e-3)
             part = Data(**{key: value[inside] for key, value in data.to_dict().items()})
-            total[inside] += weight * probabilities(local, part)
+            total[inside] += weight[inside, None] * probabilities(local, part)
             often[inside] += 1
-    assert {1, 2, 4} <= set(often.tolist())
-    torch.testing.assert_close(local.scores(data, votes), total / total.sum(dim=1, keepdim=True))
+    assert set(often.tolist()) == {4}
+    scores = local.scores(data, Votes(fragment=2.0))
+    torch.testing.assert_close(scores, total / total.sum(dim=1, keepdim=True))
+
+
+def test_a_scene_that_fits_into_a_fragment_is_shown_once(segmenter: Segmenter) -> None:
+    data = scene()
+    assert len(list(Votes(fragment=5.01).looks(data, segmenter.config))) == 1
+    assert torch.equal(segmenter.scores(data, Votes(fragment=5.01)), segmenter.scores(data))
+    # Cut along one axis alone.
+    assert len(list(Votes(fragment=3.01).looks(data, segmenter.config))) == 2 + 3
 
 
 def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmenter) -> None:
@@ -80,7 +97,7 @@ def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmen
     for context in range(8):
         parts = [look for look in looks if look.context == context]
         shown = torch.cat([look.vertices for look in parts])
-        assert len(shown) == len(shown.unique())
+        assert torch.equal(shown.sort().values, torch.arange(len(data.pos)))
         batch = Batch.from_data_list([look.voxels for look in parts])
         with torch.no_grad():
             scores = segmenter(batch, torch.zeros_like(batch.batch)).softmax(dim=1)
@@ -92,6 +109,16 @@ def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmen
     torch.testing.assert_close(together, total / total.sum(dim=1, keepdim=True))
     alone = segmenter.scores(data, replace(votes, max_voxels=1))
     assert float((together - alone).abs().max()) > 1e-4
+
+
+def test_fragments_that_share_their_context_are_not_parted_where_they_fit() -> None:
+    def look(context: int, voxels: int) -> Look:
+        coord = torch.zeros(voxels, 3, dtype=torch.long)
+        return Look(torch.empty(0), Data(coord=coord), torch.empty(0), context)
+
+    looks = [look(0, 5), look(1, 3), look(1, 7), look(2, 4), look(2, 4), look(2, 4), look(3, 2)]
+    groups = [[(one.context, _size(one)) for one in group] for group in batched(looks, 11)]
+    assert groups == [[(0, 5)], [(1, 3), (1, 7)], [(2, 4), (2, 4)], [(2, 4), (3, 2)]]
 
 
 @pytest.mark.parametrize("max_voxels", [1, 100, 10_000])
