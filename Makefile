@@ -115,7 +115,7 @@ fresh: ## the wheel in an environment of its own: make dist fresh EXTRA=scannet 
 	$(if $(UNISOLATED),$(FRESH)/bin/pip install $(QUIET) $(WITH) setuptools wheel torch)
 	$(FRESH)/bin/pip install $(QUIET) $(UNISOLATED) $(WITH) \
 		"$$(echo dist/*.$(FROM))$(if $(EXTRA),[$(EXTRA)])"
-	$(FRESH)/bin/python tests/pages.py $(EXTRA)
+	$(FRESH)/bin/python tests/pages.py $(subst $(COMMA), ,$(EXTRA))
 	set -e; for example in $(CORE_EXAMPLES); do $(FRESH)/bin/python $$example; done
 	rm -rf $(FRESH)
 
