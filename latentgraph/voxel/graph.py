@@ -2,7 +2,7 @@ r"""Graphs between voxels, laid out for the convolution that passes messages alo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.voxel.movable import Movable
-from latentgraph.voxel.search import where_true
+from latentgraph.voxel.search import first_at_least
 
 INDEX = torch.int32  # half of what int64 takes to read, to keep and to hand over
 
@@ -64,40 +64,55 @@ class Edges(Movable):
     block_size: int
 
     @classmethod
-    def build(cls, table: Tensor, num_sources: int, block_size: int | None = None) -> Edges:
+    def build(
+        cls,
+        relations: Sequence[tuple[Tensor, Tensor]],
+        num_sources: int,
+        num_targets: int,
+        block_size: int | None = None,
+    ) -> Edges:
         r"""Lay out edges.
 
         Args:
-            table: (num_relations, num_targets) int32, the node that each target hears from in each
-                relation, -1 where there is none.
+            relations: source and target of the edges of each relation, both (e,) int64. A target
+                hears from one source at most in a relation, and targets ascend.
             num_sources: number of nodes that edges can start from.
-            block_size: targets in a block; by default what suits the device of the table.
+            num_targets: number of nodes that edges can lead to.
+            block_size: targets in a block; by default what suits the device of the edges.
 
         Returns:
-            The edges, on the device of the table.
+            The edges, on the device that they came on.
         """
-        device, num_targets = table.device, table.size(1)
+        sources, targets = zip(*relations, strict=True)
+        device = targets[0].device
         if block_size is None:
             block_size = block_size_for(device.type)
-        nothing = table.new_empty(0)
-        source, target, slot, offset, sizes = [nothing], [nothing], [nothing], [nothing], []
-        for start in range(0, num_targets, block_size):
-            part = table[:, start : start + block_size].contiguous()
-            found = part >= 0
-            edge = where_true(found)
-            source.append(part.flatten().index_select(0, edge))
-            columns = torch.arange(start, start + part.size(1), dtype=INDEX, device=device)
-            target.append(columns.repeat(part.size(0)).index_select(0, edge))
-            place = torch.empty_like(part).flatten()
-            place.scatter_(0, edge, torch.arange(edge.size(0), dtype=INDEX, device=device))
-            by_target = place.view_as(part).T.flatten()
-            slot.append(by_target.index_select(0, where_true(found.T.contiguous())))
-            degree = found.sum(0, dtype=INDEX)
-            offset.append(degree.cumsum(0, dtype=INDEX) - degree)
-            sizes.append(tuple(found.sum(1).tolist()))
-        cat = torch.cat
-        edges = cat(source), cat(target), cat(slot), cat(offset)
-        return cls(*edges, tuple(sizes), num_sources, block_size)
+        bounds = torch.arange(0, num_targets + block_size, block_size, device=device)
+        sizes = torch.stack([first_at_least(target, bounds) for target in targets]).diff().tolist()
+
+        def laid_out(parts: Sequence[Tensor]) -> Tensor:
+            blocks = zip(
+                *(p.split(size) for p, size in zip(parts, sizes, strict=True)), strict=True
+            )
+            return torch.cat([parts[0][:0], *(piece for block in blocks for piece in block)])
+
+        source = laid_out([nodes.to(INDEX) for nodes in sources])
+        target = laid_out([nodes.to(INDEX) for nodes in targets])
+        degree = target.bincount(minlength=num_targets)
+        offset = degree.cumsum(0) - degree
+        free, place = offset.clone(), []
+        for nodes in targets:
+            place.append(free.index_select(0, nodes))
+            free.scatter_(0, nodes, place[-1] + 1)
+        slot = torch.empty_like(target)
+        slot.scatter_(0, laid_out(place), torch.arange(len(slot), dtype=INDEX, device=device))
+        by_block = tuple(zip(*sizes, strict=True))
+        ends = slot.split([sum(block) for block in by_block]), offset.split(block_size)
+        for slots, offsets in zip(*ends, strict=False):
+            first = offsets[0].clone()
+            slots -= first
+            offsets -= first
+        return cls(source, target, slot, offset.to(INDEX), by_block, num_sources, block_size)
 
     @property
     def num_targets(self) -> int:

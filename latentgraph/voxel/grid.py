@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.voxel.graph import INDEX, Edges, VoxelGraph
-from latentgraph.voxel.search import first_at_least, where_true
+from latentgraph.voxel.graph import Edges, VoxelGraph
+from latentgraph.voxel.search import first_at_least, in_order, where_true
 
 COORDINATE_BITS = 16
 # One bit more than a coordinate has: what lies beside the grid has a key that no voxel has.
@@ -83,10 +83,8 @@ def neighbor_graph(
         raise ValueError(f"expected an odd kernel_size of 1 or more, got {kernel_size}")
     keys, order = _sorted_keys(coord, batch)
     ended = torch.cat([keys, keys.new_full((1,), torch.iinfo(torch.int64).max)])
-    radius, number = kernel_size // 2, kernel_size**3
-    table = keys.new_full((number, keys.size(0)), -1, dtype=INDEX)
-    table[number // 2] = torch.arange(keys.size(0), device=keys.device)
-    relation = 0
+    radius = kernel_size // 2
+    lower = []  # the relations before the middle one; those behind it are their mirror images
     for x, y in product(range(-radius, radius + 1), repeat=2):
         if (x, y) > (0, 0):
             break
@@ -95,14 +93,14 @@ def neighbor_graph(
         for _ in range(kernel_size if (x, y) < (0, 0) else radius):
             found = ended.index_select(0, place) == wanted
             target = where_true(found)
-            source = place.index_select(0, target)
-            table[relation].scatter_(0, target, source.to(INDEX))
-            table[number - 1 - relation].scatter_(0, source, target.to(INDEX))
-            relation, place, wanted = relation + 1, place + found, wanted + 1
+            lower.append((place.index_select(0, target), target))
+            place, wanted = place + found, wanted + 1
+    every = torch.arange(keys.size(0), device=keys.device)
+    relations = [*lower, (every, every), *((b, a) for a, b in reversed(lower))]
     if order is not None:
-        given = torch.cat([order, order.new_full((1,), -1)]).to(INDEX)  # -1 picks -1
-        table = torch.empty_like(table).index_copy_(1, order, given[table])
-    return VoxelGraph(Edges.build(table, keys.size(0), block_size), None, number)
+        relations = [_by_target(order[a], order[b], len(keys)) for a, b in relations]
+    edges = Edges.build(relations, len(keys), len(keys), block_size)
+    return VoxelGraph(edges, None, kernel_size**3)
 
 
 class Coarse(NamedTuple):
@@ -140,18 +138,18 @@ def coarsen(coord: Tensor, batch: Tensor | None = None, block_size: int | None =
         TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
         ValueError: a voxel occurs twice, a number is out of range, or a shape does not fit.
     """
-    _sorted_keys(coord, batch)
+    _, order = _sorted_keys(coord, batch)
     keys, parent = _distinct(_pack(coord.to(torch.int64) >> 1, batch))
     x, y, z = (coord.to(torch.int64) & 1).unbind(1)
     octant = x << 2 | y << 1 | z
     n, m = coord.size(0), keys.size(0)
-    child = torch.arange(n, device=coord.device)
-    down = parent.new_full((8 * m,), -1, dtype=INDEX)
-    down.scatter_(0, octant * m + parent, child.to(INDEX))
-    up = parent.new_full((8 * n,), -1, dtype=INDEX)
-    up.scatter_(0, octant * n + child, parent.to(INDEX))
-    to_parents = Edges.build(down.view(8, m), n, block_size)
-    to_children = Edges.build(up.view(8, n), m, block_size)
+    children = [where_true(octant == relation) for relation in range(8)]
+    up = [(parent.index_select(0, child), child) for child in children]
+    down = [(child, above) for above, child in up]
+    if order is not None:
+        down = [_by_target(child, above, m) for child, above in down]
+    to_parents = Edges.build(down, n, m, block_size)
+    to_children = Edges.build(up, m, n, block_size)
     mask = (1 << FIELD) - 1
     return Coarse(
         torch.stack([keys >> 2 * FIELD & mask, keys >> FIELD & mask, keys & mask], dim=1),
@@ -177,7 +175,8 @@ def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor | 
     keys = voxel_keys(coord, batch)
     if bool((keys[1:] > keys[:-1]).all()):
         return keys, None
-    keys, order = keys.sort()
+    order = in_order(keys)
+    keys = keys.index_select(0, order)
     twice = (keys[1:] == keys[:-1]).nonzero().squeeze(1)
     if twice.numel():
         first = int(order[twice[0]])
@@ -188,9 +187,17 @@ def _sorted_keys(coord: Tensor, batch: Tensor | None) -> tuple[Tensor, Tensor | 
     return keys, order
 
 
+def _by_target(source: Tensor, target: Tensor, num_targets: int) -> tuple[Tensor, Tensor]:
+    r"""The edges of a relation in the order of their targets, which hear from one source each."""
+    heard = source.new_full((num_targets,), -1).scatter_(0, target, source)
+    target = where_true(heard >= 0)
+    return heard.index_select(0, target), target
+
+
 def _distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
     r"""What ``torch.unique`` returns with the inverse, sooner."""
-    ascending, order = keys.sort()
+    order = in_order(keys)
+    ascending = keys.index_select(0, order)
     first = torch.ones_like(ascending, dtype=torch.bool)
     first[1:] = ascending[1:] != ascending[:-1]
     inverse = torch.empty_like(order).scatter_(0, order, first.cumsum(0) - 1)

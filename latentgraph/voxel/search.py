@@ -19,3 +19,10 @@ def first_at_least(ascending: Tensor, values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return torch.searchsorted(ascending, values)
     return torch.from_numpy(np.searchsorted(ascending.numpy(), values.numpy()))
+
+
+def in_order(values: Tensor) -> Tensor:
+    r"""Places of the values from the smallest to the largest, as ``torch.argsort``."""
+    if values.device.type != "cpu":
+        return values.argsort()
+    return torch.from_numpy(np.argsort(values.numpy()))
