@@ -3,6 +3,7 @@ r"""Scenes in batches: their order and augmentation are functions of seed, epoch
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,86 +11,18 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform, Compose
 
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
+from latentgraph.scannet.parcel import Parcel, packed
+from latentgraph.scannet.scene_order import SceneBatches, SceneSampler
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.transforms import augmentation, mix
 from latentgraph.voxel import VoxelLevels
 from latentgraph.voxel.graph import block_size_for
-
-
-class SceneSampler(Sampler[tuple[int, int]]):
-    r"""Pairs (epoch, scene), each scene at most once an epoch over all processes together.
-
-    The epoch travels with the index, since a loader's workers have no other way to learn of it.
-
-    Args:
-        num_scenes: Number of scenes.
-        shuffle: A new order each epoch, else ascending.
-        seed: Of the order.
-        rank: Number of this process.
-        world_size: Number of processes, which share the scenes. With ``shuffle`` each gets equally
-            many, so that they stay in step, and a few scenes may wait for another epoch; without,
-            every scene is seen once.
-    """
-
-    def __init__(
-        self, num_scenes: int, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.num_scenes = num_scenes
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        r"""Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        if self.shuffle:
-            return self.num_scenes // self.world_size
-        return len(range(self.rank, self.num_scenes, self.world_size))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.num_scenes)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
-        for scene in order[self.rank :: self.world_size][: len(self)]:
-            yield self.epoch, int(scene)
-
-
-class SceneBatches(Sampler[list[tuple[int, tuple[int, ...]]]]):
-    r"""Batches of pairs (epoch, scenes), where several scenes are to be mixed into one.
-
-    Args:
-        sampler: The scenes in their order.
-        batch_size: Scenes in a batch.
-        mix: Probability that the scenes of a batch are mixed two by two.
-    """
-
-    def __init__(self, sampler: SceneSampler, batch_size: int, mix: float = 0.0) -> None:
-        self.sampler = sampler  # Lightning tells it the epoch
-        self.batch_size = batch_size
-        self.mix = mix
-
-    def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        keys = list(self.sampler)
-        for start in range(0, len(keys), self.batch_size):
-            batch = keys[start : start + self.batch_size]
-            epoch, first = batch[0]
-            drawn = np.random.default_rng((self.sampler.seed, epoch, first, 2)).random()
-            size = 2 if drawn < self.mix else 1
-            scenes = [scene for _, scene in batch]
-            yield [(epoch, tuple(scenes[i : i + size])) for i in range(0, len(scenes), size)]
 
 
 class EpochScenes(Dataset[Data]):
@@ -158,11 +91,23 @@ class CollateVoxels:
 class SceneLoader(DataLoader[Any]):
     r"""A loader whose processes start on an epoch when its first batch is asked for.
 
-    Lightning opens the first epoch before it has read which one a checkpoint goes on with.
+    Lightning opens the first epoch before it has read which one a checkpoint goes on with. With
+    endless :class:`SceneBatches` they go on with the next epoch while this one ends.
     """
 
+    _running: tuple[int, Iterator[Any]] | None = None  # an epoch that has not begun, and on
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from super().__iter__()
+        batches = self.batch_sampler
+        assert isinstance(batches, SceneBatches)
+        epoch, running = batches.sampler.epoch, self._running
+        self._running = None
+        found = running[1] if running and running[0] == epoch else super().__iter__()
+        for left in reversed(range(len(self))):
+            batch = next(found)
+            if batches.endless and left == 0:
+                self._running = epoch + 1, found
+            yield batch.open() if isinstance(batch, Parcel) else batch
 
 
 class SceneDataModule(LightningDataModule):
@@ -279,14 +224,19 @@ class SceneDataModule(LightningDataModule):
     ) -> DataLoader[Any]:
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        if len(scenes) < world_size:
+            raise ValueError(
+                f"expected a scene or more for each of {world_size} processes, got {len(scenes)}"
+            )
         sampler = SceneSampler(len(scenes), shuffle, self.seed, rank, world_size)
         # Asked here, since the processes that load have one thread each.
         block_size = block_size_for(self.trainer.strategy.root_device.type)
         collate = CollateVoxels(self._segmenter.config, block_size)
+        whole = _only_one if scenes.voxelize is None else collate
         return SceneLoader(
             scenes,
-            collate_fn=_only_one if scenes.voxelize is None else collate,
-            batch_sampler=SceneBatches(sampler, batch_size, mix),
+            collate_fn=partial(packed, whole) if self.num_workers else whole,
+            batch_sampler=SceneBatches(sampler, batch_size, mix, endless=shuffle),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

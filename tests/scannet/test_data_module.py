@@ -1,5 +1,7 @@
-from collections import Counter
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,60 +14,16 @@ from latentgraph.scannet import ScanNet
 from latentgraph.scannet.data_module import (
     CollateVoxels,
     EpochScenes,
-    SceneBatches,
     SceneDataModule,
     SceneLoader,
-    SceneSampler,
 )
+from latentgraph.scannet.lightning_module import SegmentationModule
 from latentgraph.scannet.network_config import NetworkConfig
+from latentgraph.scannet.parcel import packed
+from latentgraph.scannet.scene_order import SceneBatches, SceneSampler
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.transforms import RandomRotateZ, Voxelize, mix
 from latentgraph.voxel.graph import block_size_for
-
-
-def test_each_epoch_has_an_order_of_its_own_that_the_seed_repeats() -> None:
-    sampler = SceneSampler(11, shuffle=True, seed=3)
-    orders = []
-    for epoch in (0, 1, 0):
-        sampler.set_epoch(epoch)
-        keys = list(sampler)
-        assert {key[0] for key in keys} == {epoch}
-        orders.append([scene for _, scene in keys])
-    assert orders[0] == orders[2] != orders[1]
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(11))
-    assert orders[0] != [scene for _, scene in SceneSampler(11, shuffle=True, seed=4)]
-
-
-@pytest.mark.parametrize("num_scenes", [0, 1, 7, 13])
-def test_processes_evaluate_every_scene_once(num_scenes: int) -> None:
-    samplers = [SceneSampler(num_scenes, False, rank=rank, world_size=3) for rank in range(3)]
-    seen = Counter(scene for sampler in samplers for _, scene in sampler)
-    assert seen == dict.fromkeys(range(num_scenes), 1)
-    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
-
-
-@pytest.mark.parametrize("num_scenes", [0, 1, 7, 13])
-def test_processes_train_in_step_on_different_scenes(num_scenes: int) -> None:
-    samplers = [SceneSampler(num_scenes, True, rank=rank, world_size=3) for rank in range(3)]
-    seen = [scene for sampler in samplers for _, scene in sampler]
-    assert len(set(seen)) == len(seen) == num_scenes // 3 * 3
-    assert {len(sampler) for sampler in samplers} == {num_scenes // 3}
-
-
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_batches_hold_every_scene_once_some_of_them_mixed(share: float) -> None:
-    sampler = SceneSampler(997, shuffle=True, seed=3)
-    batches = SceneBatches(sampler, 5, share)
-    sampler.set_epoch(7)
-    found = list(batches)
-    assert len(found) == len(batches) == 200
-    assert {epoch for batch in found for epoch, _ in batch} == {7}
-    order = [scene for batch in found for _, scenes in batch for scene in scenes]
-    assert order == [scene for _, scene in sampler]
-    shapes = Counter(tuple(len(scenes) for _, scenes in batch) for batch in found)
-    assert abs(sum(n for shape, n in shapes.items() if 2 in shape) / 200 - share) < 0.1
-    assert set(shapes) <= {(1, 1, 1, 1, 1), (2, 2, 1), (1, 1), (2,)}
-    assert list(SceneBatches(sampler, 5, share)) == found
 
 
 def test_augmentation_depends_on_seed_epoch_and_scene_alone(rooms: Path) -> None:
@@ -102,6 +60,24 @@ class Keys(Dataset[Any]):
         return key
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_go_on_with_the_next_epoch_unless_another_is_set(workers: int) -> None:
+    sampler = SceneSampler(5, shuffle=True, seed=3)
+    loader = SceneLoader(
+        Keys(),
+        batch_sampler=SceneBatches(sampler, 2, endless=True),
+        collate_fn=partial(packed, list) if workers else list,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    for epoch, taken in ((0, 3), (1, 3), (2, 1), (3, 3), (7, 3), (8, 3), (8, 3)):
+        sampler.set_epoch(epoch)
+        # As Lightning does, which does not ask for a batch after the last.
+        found = [key for batch in islice(loader, taken) for key in batch]
+        expected = [(epoch, (scene,)) for scene in sampler.scenes_of(epoch)]
+        assert found == expected[: 2 * taken]
+
+
 def test_scenes_are_mixed_after_they_were_changed_each_by_itself(rooms: Path) -> None:
     scenes = ScanNet(rooms, "train")
     dataset = EpochScenes(scenes, RandomRotateZ(), None, seed=5)
@@ -131,6 +107,15 @@ def test_graphs_come_with_a_batch_and_change_nothing(rooms: Path) -> None:
 def test_numbers_must_make_sense(argument: str) -> None:
     with pytest.raises(ValueError, match=f"data.{argument} must be at least ., got -1"):
         SceneDataModule("rooms", **{argument: -1})
+
+
+def test_processes_need_scenes(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SegmentationModule(NetworkConfig(voxel_size=0.4, channels=(3, 5)))
+    data = SceneDataModule(rooms, num_workers=0)
+    trainer = SimpleNamespace(lightning_module=module, global_rank=0, world_size=4)
+    monkeypatch.setattr(data, "trainer", trainer)
+    with pytest.raises(ValueError, match="a scene or more for each of 4 processes, got 3"):
+        data.val_dataloader()
 
 
 def test_it_needs_a_trainer() -> None:
