@@ -134,6 +134,8 @@ apartments: $(STAMP) ## context that differs from room to room, hours: ARGS="--s
 
 bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.voxel_conv
+	$(PY) -m benchmarks.voxel_unet
+	$(PY) -m benchmarks.loading
 	$(PY) -m benchmarks.sharding
 	$(PY) -m benchmarks.sharded_cost
 	$(PY) -m benchmarks.streaming $(ARGS)

@@ -1,18 +1,25 @@
-r"""Several processes, and processes that end in the middle."""
+r"""Several processes, and processes that are killed."""
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from latentgraph.scannet import ScanNet
 from latentgraph.scannet.evaluate import evaluate
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:The '.*dataloader' does not have many workers",
+        "ignore::DeprecationWarning",
+        "ignore::FutureWarning",
+    ),
+]
 
 RECIPE = """
 threads: 1
@@ -22,89 +29,125 @@ model:
     channels: [5, 7]
     context: {block: LatentGNN, options: {latent_dims: [3], norm: batch_norm}}
 data:
-  num_workers: 1
-  augment: [RandomRotateZ: {}, ElasticDistortion: {}, RandomCrop: {max_points: 9973}]
+  num_workers: 2
+  augment:
+    - RandomDropout: {ratio: 0.2, p: 0.5}
+    - RandomRotateZ: {}
+    - ElasticDistortion: {}
+    - ColorJitter: {}
+    - RandomCrop: {max_points: 9973}
   mix: 0.5
 trainer:
   accelerator: cpu
-  max_epochs: 7
+  max_epochs: 6
   check_val_every_n_epoch: 2
   enable_progress_bar: false
   enable_model_summary: false
   num_sanity_val_steps: 0
 """
 
-SCRIPT = """
+
+@pytest.fixture
+def arguments(rooms: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    return ["train", "--config", str(tmp_path / "tiny.yaml"), "--data.root", str(rooms)]
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run([sys.executable, *map(str, command)], check=True)  # noqa: S603
+
+
+EVALUATE = """
 import sys
 import torch
 from latentgraph.scannet.evaluate import evaluate
 
-checkpoint, root, devices, out = sys.argv[1:]
-score = evaluate(checkpoint, root, "train", num_workers=0, accelerator="cpu", devices=int(devices))
-torch.save(score.confusion, f"{out}/{torch.distributed.get_rank()}.pt")
+checkpoint, root, split, out = sys.argv[1:]
+score = evaluate(checkpoint, root, split, num_workers=0, accelerator="cpu", devices=2)
+torch.save(score.confusion, f"{out}.{torch.distributed.get_rank()}")
 """
 
 
-@pytest.fixture
-def command(rooms: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
-    latentgraph = [sys.executable, "-m", "latentgraph", "train"]
-    return [*latentgraph, "--config", str(tmp_path / "tiny.yaml"), "--data.root", str(rooms)]
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
-    return state
-
-
-@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(
-    command: list[str], rooms: Path, tmp_path: Path
+    arguments: list[str], rooms: Path, tmp_path: Path
 ) -> None:
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    subprocess.run([*command, "--out", str(tmp_path / "run"), *two], check=True)  # noqa: S603
-    last = tmp_path / "run" / "last.ckpt"
-    # Five scenes of training: uneven, so that one process has one more than the other.
-    expected = evaluate(last, rooms, "train", num_workers=0, accelerator="cpu").confusion
-    script = tmp_path / "evaluate.py"
-    script.write_text(SCRIPT)
-    arguments = [sys.executable, str(script), str(last), str(rooms), "2", str(tmp_path)]
-    subprocess.run(arguments, check=True)  # noqa: S603
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    assert torch.equal(found[0], expected)
-    assert torch.equal(found[1], expected)
-    assert expected.sum() > 0
-    logged = list((tmp_path / "run").glob("events*"))
-    assert logged
+    out, script = tmp_path / "run", tmp_path / "evaluate.py"
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    run("-m", "latentgraph", *arguments, "--out", out, *two)
+    script.write_text(EVALUATE)
+    for split in ("train", "val"):  # five scenes and three: no two processes have as many
+        alone = evaluate(out / "last.ckpt", rooms, split, num_workers=0, accelerator="cpu")
+        annotated = sum(int((scene.y >= 0).sum()) for scene in ScanNet(rooms, split))
+        assert alone.confusion.sum() == annotated > 0
+        run(script, out / "last.ckpt", rooms, split, tmp_path / split)
+        for rank in (0, 1):
+            assert torch.equal(torch.load(tmp_path / f"{split}.{rank}"), alone.confusion)
+    # What both logged in training, on the scenes of val and at the end.
+    callbacks = torch.load(out / "last.ckpt", weights_only=True)["callbacks"]
+    (logged,) = (float(c["current_score"]) for c in callbacks.values() if c.get("monitor"))
+    assert logged == pytest.approx(100 * alone.miou, rel=1e-6)
 
 
-def killed(command: list[str], checkpoint: Path, delay: float) -> bool:
-    r"""Whether a run was killed, so many seconds after its next checkpoint, before it ended."""
-    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603
-    while process.poll() is None:
-        if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
-            time.sleep(delay)
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    assert process.wait() in (0, -signal.SIGKILL)
-    return process.returncode != 0
+MORTAL = """
+import os, signal, sys
+from multiprocessing import active_children
+from lightning.pytorch import Trainer
+from latentgraph.cli import main
+
+calls, last, fit, process = 0, int(sys.argv[1]), Trainer.fit, os.getpid()
+
+def count(frame, event, argument):
+    global calls
+    calls += event == "call"
+    if calls == last and os.getpid() == process:
+        for loader in active_children():
+            loader.kill()
+        os.kill(process, signal.SIGKILL)
+
+def fit_and_count(*arguments, **options):
+    sys.setprofile(count)
+    fit(*arguments, **options)
+    sys.setprofile(None)
+    print(calls)
+
+Trainer.fit = fit_and_count
+sys.exit(main(sys.argv[2:]))
+"""
 
 
-@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
-    command: list[str], tmp_path: Path
+    arguments: list[str], tmp_path: Path
 ) -> None:
+    script = tmp_path / "mortal.py"
+    script.write_text(MORTAL)
+
+    def train(out: Path, kill_at: int) -> tuple[bool, str]:
+        r"""Whether it was killed, in that call of a Python function since training began."""
+        command = [sys.executable, script, str(kill_at), *arguments, "--out", out, "--resume"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        assert done.returncode in (0, -signal.SIGKILL)
+        return done.returncode != 0, done.stdout
+
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    subprocess.run([*command, "--out", str(unbroken)], check=True)  # noqa: S603
+    calls = int(train(unbroken, -1)[1].splitlines()[-1])
     seed = random.randrange(2**32)  # noqa: S311
     draw = random.Random(seed)  # noqa: S311
-    again = [*command, "--out", str(broken), "--resume"]
-    kills = sum(killed(again, broken / "last.ckpt", draw.uniform(0.0, 0.5)) for _ in range(5))
-    subprocess.run(again, check=True)  # noqa: S603
-    assert kills > 0, f"seed {seed}"
-    found, expected = weights(broken / "last.ckpt"), weights(unbroken / "last.ckpt")
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected), f"seed {seed}"
-    assert yaml.safe_load((broken / "config.yaml").read_text())["resume"]
+    epochs, parts = [-1], 0
+    for _ in range(8):
+        killed, _ = train(broken, draw.randrange(calls // 2))
+        if not killed:
+            break
+        last = broken / "last.ckpt"
+        epochs.append(torch.load(last, weights_only=True)["epoch"] if last.exists() else -1)
+        parts += len(list(broken.glob(".*.part")))
+    else:
+        train(broken, -1)
+    print(f"seed {seed}: {len(epochs) - 1} kills, checkpoints then of {epochs[1:]}, {parts} parts")
+    assert epochs == sorted(epochs)
+    assert len(epochs) > 3
+    assert not list(broken.glob(".*.part"))
+    for name in ("last.ckpt", "best.ckpt"):
+        found, expected = (torch.load(run / name, weights_only=True) for run in (broken, unbroken))
+        assert found["epoch"] == expected["epoch"]
+        for key, weight in expected["state_dict"].items():
+            assert torch.equal(found["state_dict"][key], weight), f"{name}: {key}, seed {seed}"
