@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from properties import assert_all_equal
-from samples import BATCHES, BLOCKS, CHANNELS, nodes, randomized
+from samples import BATCHES, BLOCKS, CHANNELS, Nodes, nodes, randomized
 from sharded_layers import LAYERS, NORMED, POOLS, SEES_POSITIONS
 from torch import Tensor, nn
 
@@ -19,8 +19,10 @@ from latentgraph.out_of_core import stream_chunks
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
 Owner = Callable[[int, int], Tensor]
 
-# In float32, rounding of sums over few nodes would hide what is to be seen.
 SIZES = {**BATCHES, "large": (101, 0, 53, 7, 211, 0)}
+# Scores just above zero, and batch norm of what hardly differs, enlarge rounding a hundredfold in
+# one process too. What is sharded in float32 is drawn so that one is this close to float64.
+ROUNDING = 2e-6
 
 
 def anyone(num_nodes: int, num_ranks: int) -> Tensor:
@@ -92,29 +94,48 @@ def check(cases: list[Case]) -> int:
     return len(cases)
 
 
+class Drawn(NamedTuple):
+    r"""A layer, its nodes, the weight of its output in the loss, and what one process gives."""
+
+    layer: nn.Module
+    nodes: Nodes
+    weight: Tensor
+    whole: list[Tensor]
+
+
 def _check(case: Case) -> None:
-    x, batch, batch_size = nodes(SIZES[case.batch], dtype=case.dtype)
-    layer = randomized(LAYERS[case.layer](CHANNELS), case.dtype).train(case.training)
+    layer, (x, batch, batch_size), weight, whole = _drawn(case)
     mine = case.owner(len(x), dist.get_world_size()) == dist.get_rank()
-    single, exact = copy.deepcopy(layer), copy.deepcopy(layer).double()
     for module in layer.modules():
         if case.chunk_size is not None and hasattr(module, "chunk_size"):
             module.chunk_size = case.chunk_size + dist.get_rank()  # not the same on all ranks
     pools = case.layer in POOLS
-    weight = torch.randn(*((batch_size, 5 * CHANNELS) if pools else x.shape), dtype=case.dtype)
-    whole = step_of(single, x, batch, batch_size, weight)
-
     with sharded_nodes():
         # Where each rank has all of the output, its loss is a share of what they would have alone.
         share = weight / dist.get_world_size() if pools else weight[mine]
         out, grad_x, *own = step_of(layer, x[mine], batch[mine], batch_size, share)
 
     actual = [out if pools else put_together(out, mine), put_together(grad_x, mine), *own]
-    allowed = TOLERANCE[case.dtype]
-    if case.dtype != torch.float64:  # another order of sums rounds differently, where it matters
+    assert_all_equal(actual, whole, TOLERANCE[case.dtype])
+
+
+def _drawn(case: Case) -> Drawn:
+    for _ in range(99):
+        x, batch, batch_size = nodes(SIZES[case.batch], dtype=case.dtype)
+        layer = randomized(LAYERS[case.layer](CHANNELS), case.dtype).train(case.training)
+        pools = case.layer in POOLS
+        weight = torch.randn(*((batch_size, 5 * CHANNELS) if pools else x.shape), dtype=case.dtype)
+        whole = step_of(copy.deepcopy(layer), x, batch, batch_size, weight)
+        drawn = Drawn(layer, Nodes(x, batch, batch_size), weight, whole)
+        if case.dtype == torch.float64:
+            return drawn
+        exact = copy.deepcopy(layer).double()
         truth = step_of(exact, x.double(), batch, batch_size, weight.double())
-        allowed += 5 * max(map(deviation, whole, truth))
-    assert_all_equal(actual, whole, allowed)
+        off = torch.tensor(max(map(deviation, whole, truth)))
+        dist.all_reduce(off, dist.ReduceOp.MAX)  # all ranks take the same
+        if off <= ROUNDING:
+            return drawn
+    raise AssertionError(f"one process is {off:.1e} from float64 however often one draws")
 
 
 def step_of(

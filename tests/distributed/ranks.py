@@ -39,7 +39,7 @@ def outcomes_on_ranks(
     num_ranks: int,
     *args: Any,
     timeout: float = 60.0,
-    limit: float = 300.0,
+    limit: float = 900.0,
 ) -> list[Outcome]:
     r"""What became of ``function(*args)`` on each rank.
 
