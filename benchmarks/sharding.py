@@ -1,7 +1,9 @@
 r"""Nodes sharded over two processes of one thread, against one process of two threads.
 
 ``python -m benchmarks.sharding`` prints a table and writes it to ``benchmarks/results``. Both run
-in turn, again and again, so that a busy machine slows down both.
+in turn, again and again, so that a busy machine slows down both. Both keep memory that is freed:
+whether glibc hands that of a chunk back to the system, and has it filled with zeros again for the
+next one, is up to what happens to lie behind it, and would decide the comparison.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing as mp
+import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -30,6 +33,7 @@ BLOCKS: dict[str, Callable[[int], torch.nn.Module]] = {
     "LatentGNN": LatentGNN,
     "GlobalContext": GlobalContext,
 }
+KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 STEPS = ("forward", "forward and backward")
 
 
@@ -129,8 +133,11 @@ def measure(name: str, shape: tuple[int, int], repetitions: int) -> list[dict[st
 def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     r"""The results as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    blocks = " ".join(dict.fromkeys(row["block"] for row in rows))
     lines = [
-        f"`python -m benchmarks.sharding`: {facts}.",
+        f"`python -m benchmarks.sharding --blocks {blocks} --repetitions {len(rows[0]['pair'])}`: "
+        f"{facts}, "
+        f"with {' '.join(f'{name}={value}' for name, value in KEEPS_MEMORY.items())}.",
         "",
         "Seconds, median (least to most); speed: median over pairs of runs of the time of one "
         "process over that of two.",
@@ -163,6 +170,7 @@ def main() -> None:
         "Python": platform.python_version(),
         "torch": torch.__version__,
     }
+    os.environ.update(KEEPS_MEMORY)  # processes read it when they start
     shape = (args.nodes, args.channels)
     rows = [row for name in args.blocks for row in measure(name, shape, args.repetitions)]
     table = report(machine, rows)
