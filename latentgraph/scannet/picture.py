@@ -116,7 +116,7 @@ class Picture:
         self.notes.append(
             f"The network has learned from {trained_on.scenes:,} {trained_on.source}."
         )
-        if trained_on.generated and self.scan.room is None:
+        if trained_on.generated and not self.scan.generated:
             self.warning = (
                 f"The network has learned from generated {trained_on.source}: "
                 "its labels on real scans will be wrong."

@@ -43,6 +43,7 @@ class Scan:
         instance: Object of the vertex, (V,) int32, -1 where there is none, or None.
         room: Room of the vertex, (V,) int64, or None; generated scenes have it.
         alignment: Turns and moves the scan to the axes of its room, (4, 4) float64, or None.
+        generated: Whether it says that ``latentgraph rooms`` made it.
         unknown: Categories and label ids that are no class, left unannotated, a line each.
         remarks: What else was odd and how it was dealt with, a line each.
     """
@@ -57,6 +58,7 @@ class Scan:
     instance: NDArray[np.int32] | None = None
     room: NDArray[np.int64] | None = None
     alignment: NDArray[np.float64] | None = None
+    generated: bool = False
     unknown: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -130,7 +132,7 @@ def read_scan(path: str | Path, unit: str = "m", up: str = "z") -> Scan:
     if "rooms" in files:
         scan.room = _read_rooms(files["rooms"], len(scan.pos))
     if "info" in files:
-        scan.alignment = _read_alignment(files["info"], scan.remarks)
+        _add_info(scan, files["info"])
     return scan
 
 
@@ -211,19 +213,21 @@ def _read_rooms(path: Path, num_vertices: int) -> NDArray[np.int64]:
     return np.asarray(room, dtype=np.int64)
 
 
-def _read_alignment(path: Path, remarks: list[str]) -> NDArray[np.float64] | None:
+def _add_info(scan: Scan, path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ScanError(f"{path}: {error.strerror}") from error
-    line = re.search(r"^\s*axisAlignment\s*=(.*)$", text, re.MULTILINE)
-    if line is None:
-        return None
+    facts = dict(re.findall(r"^[ \t]*(\w+)[ \t]*=(.*)$", text, re.MULTILINE))
+    scan.generated = facts.get("generator", "").strip() == "latentgraph rooms"
+    if "axisAlignment" not in facts:
+        return
     try:
-        matrix = np.array([float(number) for number in line[1].split()]).reshape(4, 4)
+        matrix = np.array([float(number) for number in facts["axisAlignment"].split()])
+        matrix = matrix.reshape(4, 4)
         if not np.isfinite(matrix).all():
             raise ValueError
     except ValueError:
-        remarks.append(f"axisAlignment in {path.name} is not 16 numbers: left out")
-        return None
-    return matrix
+        scan.remarks.append(f"axisAlignment in {path.name} is not 16 numbers: left out")
+        return
+    scan.alignment = matrix

@@ -12,6 +12,7 @@ from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
 from latentgraph.scannet.ply import write_ply
 from latentgraph.scannet.points import read_points
 from latentgraph.scannet.predict import predict
+from latentgraph.scannet.rooms import write_rooms
 from latentgraph.scannet.segmenter import Segmenter
 
 VERTICES = 131
@@ -55,6 +56,15 @@ def test_a_generated_scene(rooms: Path, checkpoint: Path, tmp_path: Path) -> Non
     assert "True labels" in text
     assert "The network has learned from 7 rooms." in text
     assert "of the labeled vertices are right" in text
+    assert "will be wrong" not in text
+
+
+def test_a_generated_test_scan(checkpoint: Path, tmp_path: Path) -> None:
+    write_rooms(tmp_path, num_train=0, num_val=0, num_test=1)
+    (scan,) = (tmp_path / "scans_test").iterdir()
+    page, _ = predict(scan, checkpoint, tmp_path / "out")  # a warning would be an error
+    text = page.read_text()
+    assert "True labels" not in text
     assert "will be wrong" not in text
 
 
