@@ -42,7 +42,7 @@ debian = { command -v apt-get && $(SUDO) true && $(SUDO) apt-get update \
 	} >/dev/null 2>&1 || echo "Please run: sudo apt-get install $(1)"
 
 .PHONY: help env demo test test-slow test-nightly coverage lint docs examples dist fresh oldest \
-	compare apartments bench tables scatter clean
+	compare votes apartments bench tables scatter clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ oldest: ## the tests of the layers with the oldest torch and PyG, in an environm
 compare: $(STAMP) ## blocks side by side: ARGS="--scenes apartments --seeds 3"
 	$(PY) -m benchmarks.compare $(ARGS)
 
+votes: $(STAMP) ## votes and fragments with the networks of make compare
+	$(PY) -m benchmarks.votes $(ARGS)
+
 apartments: $(STAMP) ## context that differs from room to room, hours: ARGS="--seeds 1 --epochs 8"
 	$(PY) -m benchmarks.apartments $(ARGS)
 
@@ -140,6 +143,7 @@ bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.sharded_cost
 	$(PY) -m benchmarks.streaming $(ARGS)
 	$(PY) -m benchmarks.prepare
+	$(PY) -m benchmarks.own_scan
 
 tables: $(STAMP) ## parameters and multiply-adds of the seeds' networks, into benchmarks/results
 	$(PY) -m benchmarks.seed_tables $(ARGS)

@@ -1,0 +1,103 @@
+r"""What votes and fragments change, on the finished runs of ``make compare``: ``make votes``.
+
+Each network is scored once for each way to look at the held-out rooms, as by ``latentgraph
+evaluate``. The scores lie beside its checkpoint, so a stopped measurement goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare import BLOCKS, finished, place, spread
+from latentgraph.scannet.into_place import into_place
+from latentgraph.scannet.votes import Votes
+
+QUARTERS = (0.0, 90.0, 180.0, 270.0)
+LOOKS = {
+    "one look": Votes(),
+    "--flip": Votes(flip=True),
+    "--rotations 0 90 180 270": Votes(rotations=QUARTERS),
+    "--fragment 4": Votes(fragment=4.0),
+    "--fragment 3": Votes(fragment=3.0),
+    "--fragment 2": Votes(fragment=2.0),
+    "--fragment 3, each with its own context": Votes(fragment=3.0, max_voxels=1),
+    "--fragment 3 --flip": Votes(fragment=3.0, flip=True),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.votes", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each block, at most (3)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args(arguments)
+    folder = options.runs / "rooms"
+    runs = {
+        block: [
+            place(folder, block, seed)
+            for seed in range(options.seeds)
+            if finished(folder, "rooms", block, seed)
+        ]
+        for block in BLOCKS
+    }
+    if not any(runs.values()):
+        raise SystemExit(f"{folder} has no finished run: make compare comes first")
+    found = {
+        block: [{name: score(run, folder, name) for name in LOOKS} for run in folders]
+        for block, folders in runs.items()
+        if folders
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / "votes.md"
+    path.write_text(render(options.seeds, found), encoding="utf-8")
+    print(f"{path.read_text(encoding='utf-8')}\n{path}")
+
+
+def score(run: Path, folder: Path, name: str) -> float:
+    r"""The mIoU of a run in percent, measured or read."""
+    path, checkpoint = run / "votes.json", run / "last.ckpt"
+    known: dict[str, Any] = {}
+    if path.is_file() and path.stat().st_mtime >= checkpoint.stat().st_mtime:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    if name not in known:
+        from latentgraph.scannet.evaluate import evaluate
+
+        found = evaluate(
+            checkpoint, folder / "scenes", num_workers=0, accelerator="cpu", votes=LOOKS[name]
+        )
+        known[name] = 100 * found.miou
+        with into_place(path) as part:
+            part.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        print(f"{run.name}, {name}: {known[name]:.1f}", flush=True)
+    return float(known[name])
+
+
+def render(seeds: int, found: dict[str, list[dict[str, float]]]) -> str:
+    r"""The table as Markdown: the score of one look, and what the others change."""
+    one, *others = LOOKS
+    seeds_of = ", ".join(f"{len(runs)} of {block}" for block, runs in found.items())
+    lines = [
+        "# Votes and fragments, on rooms",
+        "",
+        f"`python -m benchmarks.votes --seeds {seeds}`: mIoU of `latentgraph evaluate` on the "
+        "rooms of `make compare`, and by how many points its options change the mIoU of a network. "
+        f"Mean and standard deviation over seeds: {seeds_of}.",
+        "",
+        f"| | {' | '.join(found)} |",
+        "|---" * (len(found) + 1) + "|",
+        f"| {one} | {' | '.join(spread(found[block], one) for block in found)} |",
+    ]
+    for name in others:
+        changes = [
+            spread([{name: run[name] - run[one]} for run in runs], name) for runs in found.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(changes)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
