@@ -8,6 +8,7 @@ counts the time between asking the loader for a batch and having it. The table g
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -53,7 +54,10 @@ class Waited:
 
 
 def epoch(arguments: list[str]) -> tuple[float, float]:
-    r"""Seconds of the second epoch, and those of them spent on waiting."""
+    r"""Seconds of the second epoch, and those of them spent on waiting.
+
+    While it ends the workers go on with a third, as they do in the middle of a run.
+    """
     cli = TrainCLI(arguments, SegmentationModule)
     data: SceneDataModule = cli.datamodule
     loaders: list[Waited] = []
@@ -90,7 +94,7 @@ def main() -> None:
     }
     lines = [
         f"`python -m benchmarks.loading`: {options.scenes} rooms, batches of 2, {processor()}, "
-        f"{torch.get_num_threads()} cores, Python {platform.python_version()}, torch "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch "
         f"{torch.__version__}. Training has one thread, and two processes load.",
         "",
         "| recipe | seconds of an epoch | of them waiting | share |",
