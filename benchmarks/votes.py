@@ -23,15 +23,14 @@ LOOKS = {
     "--rotations 0 90 180 270": Votes(rotations=QUARTERS),
     "--fragment 4": Votes(fragment=4.0),
     "--fragment 3": Votes(fragment=3.0),
-    "--fragment 2": Votes(fragment=2.0),
     "--fragment 3, each with its own context": Votes(fragment=3.0, max_voxels=1),
-    "--fragment 3 --flip": Votes(fragment=3.0, flip=True),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.votes", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each block, at most (3)")
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=BLOCKS, metavar="BLOCK")
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"))
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(options.seeds)
             if finished(folder, "rooms", block, seed)
         ]
-        for block in BLOCKS
+        for block in options.blocks
     }
     if not any(runs.values()):
         raise SystemExit(f"{folder} has no finished run: make compare comes first")
