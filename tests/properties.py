@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
+from one_after_another import one_after_another
 from torch import Tensor, nn
 
 Layer = Callable[[Tensor, Tensor | None, int | None], Tensor]
@@ -120,6 +121,33 @@ def assert_chunk_size_free(
         assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
         with torch.no_grad():
             assert_equal(layer(x, batch, batch_size), out, tolerance)
+
+
+def assert_sharding_free(
+    layer: Layer,
+    x: Tensor,
+    batch: Tensor,
+    batch_size: int,
+    num_shards: int = 3,
+    tolerance: float | None = None,
+) -> int:
+    r"""Nodes spread over ranks give what one process gives, gradients too.
+
+    Returns the number of exchanges.
+    """
+    grad_out = torch.randn_like(x)
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    order = torch.randint(num_shards, (len(x),)).sort()
+    shards = order.indices.split(order.values.bincount(minlength=num_shards).tolist())
+    parts, exchanges = one_after_another(
+        lambda mine: run(layer, x[mine], batch[mine], batch_size, grad_out[mine]), shards
+    )
+    again = torch.empty_like(out), torch.empty_like(grad_x)
+    for mine, part in zip(shards, parts, strict=True):
+        again[0][mine], again[1][mine] = part[:2]
+    totals = [sum(of_one) for of_one in zip(*(part[2] for part in parts), strict=True)]
+    assert_all_equal([*again, *totals], [out, grad_x, *grads], tolerance)
+    return exchanges
 
 
 def assert_precise(

@@ -13,11 +13,14 @@ from properties import (
     assert_permutation_equivariant,
     assert_precise,
     assert_same_bits,
+    assert_sharding_free,
     run,
 )
 from samples import Nodes, nodes
 from strategies import graphs
 from torch import Tensor, nn
+
+from latentgraph.distributed import sum_over_shards
 
 
 class GraphMean(nn.Module):
@@ -36,8 +39,15 @@ class GraphMean(nn.Module):
         return (rows @ self.linear.weight.double()).to(x.dtype)
 
     def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
-        counts = batch.bincount(minlength=batch_size).clamp_min(1).unsqueeze(1)
-        return (x.new_zeros(batch_size, 5).index_add(0, batch, x) / counts)[batch]
+        sums, counts = self.sums(x, batch, batch_size)
+        return (sums / counts.clamp_min(1).unsqueeze(1))[batch]
+
+    def sums(self, x: Tensor, batch: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+        return sum_over_shards(*self.own_sums(x, batch, batch_size))
+
+    def own_sums(self, x: Tensor, batch: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+        counts = batch.bincount(minlength=batch_size).to(x.dtype)
+        return x.new_zeros(batch_size, 5).index_add(0, batch, x), counts
 
 
 class FirstNode(GraphMean):
@@ -93,6 +103,22 @@ class ForgetsChunksBackward(ForgetsChunks):
         value = GraphMean.rows(self, x, batch, batch_size).detach()
         wrong = super().rows(x, batch, batch_size)
         return value + wrong - wrong.detach()
+
+
+class ForgetsShards(GraphMean):
+    r"""Wrong: every rank has a mean of its own."""
+
+    def sums(self, x: Tensor, batch: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+        return self.own_sums(x, batch, batch_size)
+
+
+class ForgetsShardsBackward(GraphMean):
+    r"""Wrong: the rows are right, the gradient is that of the rank's own sums."""
+
+    def sums(self, x: Tensor, batch: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+        own = self.own_sums(x, batch, batch_size)
+        everyone = sum_over_shards(*(t.detach() for t in own))
+        return tuple(a + b - b.detach() for a, b in zip(everyone, own, strict=True))
 
 
 class AddsInHalf(GraphMean):
@@ -152,6 +178,8 @@ PROPERTIES_AND_WRONG_LAYERS = [
     (assert_order_of_graphs_free, KnowsItsNumber),
     (assert_chunk_size_free, ForgetsChunks),
     (assert_chunk_size_free, ForgetsChunksBackward),
+    (assert_sharding_free, ForgetsShards),
+    (assert_sharding_free, ForgetsShardsBackward),
     (assert_precise_in_half, AddsInHalf),
     (assert_precise_in_half, ReturnsFloat),
     (assert_finite, ReturnsFloat),

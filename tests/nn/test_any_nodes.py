@@ -2,7 +2,7 @@ r"""What holds for every block, with any of its options, on any nodes."""
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from properties import (
     assert_all_equal,
@@ -14,6 +14,7 @@ from properties import (
     assert_permutation_equivariant,
     assert_precise,
     assert_same_bits,
+    assert_sharding_free,
     run,
 )
 from reference_non_local import non_local
@@ -36,6 +37,9 @@ from latentgraph.nn import (
 
 # A drawn score may lie so close to a kink of the formula that rounding is enlarged a thousandfold.
 CLOSE = 1e-7
+
+# Every rank runs a block once for each exchange, and once more.
+FEWER = settings(max_examples=settings.default.max_examples // 3)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -109,6 +113,13 @@ def test_numbers_of_the_graphs(kind, data, sample) -> None:
 def test_chunk_size(kind, data, sample, size, alone) -> None:
     given_batch = (None, None) if alone else sample[1:]
     assert_chunk_size_free(data.draw(blocks(kind)), sample.x, *given_batch, (size,), CLOSE)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "non_local"])
+@FEWER
+@given(data=st.data(), sample=graphs(), num_shards=st.integers(1, 4))
+def test_sharding(kind, data, sample, num_shards) -> None:
+    assert_sharding_free(data.draw(blocks(kind)), *sample, num_shards, CLOSE)
 
 
 @every_kind
