@@ -28,7 +28,8 @@ FRESH := build/fresh
 FROM ?= whl
 UNISOLATED := $(if $(filter scatter,$(EXTRA)),--no-build-isolation)
 CORE_EXAMPLES := $(addprefix examples/,custom_layers.py node_features.py grid_features.py)
-OLDEST := torch==2.7.0 torch-geometric==2.6.0 numpy==1.24.4 pytest pytest-randomly hypothesis onnx
+OLDEST := torch==2.7.0 torch-geometric==2.6.0 numpy==1.24.4 pytest pytest-randomly hypothesis onnx \
+	onnxscript tabulate
 LAYERS := tests/functional tests/nn tests/out_of_core tests/voxel
 # The active environment can serve several checkouts, so its stamp carries the name of this one.
 STAMP := $(ENV)/.latentgraph$(if $(KEPT),$(subst /,-,$(CURDIR)))
