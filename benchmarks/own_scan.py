@@ -31,8 +31,8 @@ NETWORKS = {
     ),
     "four levels, 0.05 m": NetworkConfig(context=CONTEXT),
 }
-# The command in a process that tells how much memory it took at most; getrusage would count what its
-# parent had as well.
+# The command in a process that tells how much memory it took at most; getrusage would count what
+# its parent had as well.
 PROCESS = """
 import sys
 from latentgraph.cli import main
