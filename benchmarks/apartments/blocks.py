@@ -15,7 +15,8 @@ from latentgraph.nn.position_features import SCALE
 SHALLOW, DEEP = (16, 32, 64), (16, 32, 64, 128)
 WINDOWS = POSITIONS | {"windows": True}
 VOTES = WINDOWS | {"votes": True}
-MIXED = VOTES | {"mixing": "cosine", "temperature": 0.02}
+WIDE = VOTES | {"norm": "layer_norm", "reduction": 1, "latent_dims": [64]}
+MIXED = WIDE | {"mixing": "cosine", "temperature": 0.02}
 MEAN = {"pool": "mean"}
 PUBLISHED = {"latent_dims": [32], "norm": "batch_norm"}
 
@@ -34,12 +35,13 @@ ROWS = {
     "mean pooling, MLP": Row("GlobalContext", MEAN),
     "windows": Row("LatentGNN", WINDOWS),
     "windows, votes": Row("LatentGNN", VOTES),
-    "windows, votes, mixing": Row("LatentGNN", MIXED),
+    "windows, votes, wide": Row("LatentGNN", WIDE),
+    "windows, votes, wide, mixing": Row("LatentGNN", MIXED),
     "oracle: mean over the true room, MLP": Row("GlobalContext", MEAN, true_rooms=True),
     "LatentGNN as published": Row("LatentGNN", PUBLISHED),
     "positions, random start": Row("LatentGNN", POSITIONS),
     "no context, deeper": Row(None, {}, DEEP),
-    "windows, votes, deeper": Row("LatentGNN", VOTES, DEEP),
+    "windows, votes, wide, deeper": Row("LatentGNN", WIDE, DEEP),
     "means over a grid, MLP": Row("GridMeans", {}),
     "dense non-local with positions": Row("PlacedNonLocal", {}),
     "GlobalContext": Row("GlobalContext", {}),

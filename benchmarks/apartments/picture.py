@@ -33,7 +33,7 @@ class Heard(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.apartments.picture", description=__doc__)
-    parser.add_argument("--row", default="windows, votes")
+    parser.add_argument("--row", default="windows, votes, wide")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--scene", type=int, default=0, help="number of the test apartment (0)")

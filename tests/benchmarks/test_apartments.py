@@ -12,6 +12,7 @@ from benchmarks.apartments.picture import draw, heard
 from benchmarks.apartments.probe import Voxels, probe
 from benchmarks.apartments.probe import write_table as write_probe_table
 from benchmarks.apartments.rooms import looked_at, pairs
+from benchmarks.apartments.start import means, render, told
 from latentgraph.functional import Ragged
 from latentgraph.nn import GlobalContext, position_features
 from latentgraph.scannet.dataset import ScanNet
@@ -158,16 +159,22 @@ def test_the_mean_over_the_scene_is_not_the_block_of_the_oracle() -> None:
     assert ROWS["oracle: mean over the true room, MLP"].true_rooms
 
 
-def test_the_probe_learns_the_type_of_the_room_from_the_true_rooms(tmp_path: Path) -> None:
+def toy_scenes() -> dict[str, list[Voxels]]:
+    r"""Four rooms side by side, of types that some voxels give away."""
+
     def scene() -> Voxels:
         room = torch.arange(4).repeat_interleave(23)
         types = torch.randperm(5)[:4]
         x = torch.randn(4, 23, 64)
-        x[:, :7, :5] += 10 * F.one_hot(types, 5).unsqueeze(1)  # some voxels give the room away
+        x[:, :7, :5] += 10 * F.one_hot(types, 5).unsqueeze(1)
         x = x.flatten(0, 1)
         return Voxels(x, torch.randn(92, 3) / 9 + room.view(-1, 1), room, types[room])
 
-    scenes = {"scenes": [scene() for _ in range(29)], "test": [scene() for _ in range(7)]}
+    return {"scenes": [scene() for _ in range(29)], "test": [scene() for _ in range(7)]}
+
+
+def test_the_probe_learns_the_type_of_the_room_from_the_true_rooms(tmp_path: Path) -> None:
+    scenes = toy_scenes()
     oracle = "oracle: mean over the true room, MLP"
     found = {f"{row}/0": probe(row, 0, 150, scenes) for row in ("no context", oracle, "windows")}
     assert found[f"{oracle}/0"]["right"] > found["no context/0"]["right"] + 20
@@ -178,3 +185,13 @@ def test_the_probe_learns_the_type_of_the_room_from_the_true_rooms(tmp_path: Pat
     table = (tmp_path / "table.md").read_text()
     assert f"| no context | 1 | {found['no context/0']['right']:.1f} | none | none |" in table
     assert "| windows | 1 |" in table
+
+
+def test_the_start_tells_what_a_mean_over_the_true_room_knows() -> None:
+    scenes = toy_scenes()
+    node = told(lambda x, *_: x, scenes)
+    scene = told(lambda x, graphs, *_: means(x, graphs), scenes)
+    room = told(lambda x, _, __, room: means(x, room), scenes)
+    assert scene[0] < node[0] < room[0] - 40
+    assert room[1] > 95
+    assert "| room | 81 | 97 |" in render({"room": [(80.4, 95.0), (82.0, 98.6)]})
