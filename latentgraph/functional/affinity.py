@@ -179,7 +179,7 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """
     if z.dim() != 3:
         raise ValueError(f"expected z of shape (B, d, c), got {tuple(z.shape)}")
-    if isinstance(temperature, float | int) and not temperature > 0:
+    if isinstance(temperature, (float, int)) and not temperature > 0:
         raise ValueError(f"expected temperature above 0, got {temperature}")
     direction = l2(z)
     with full_precision(direction):

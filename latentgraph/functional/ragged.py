@@ -157,7 +157,8 @@ def _check_batch(batch: Tensor, batch_size: int | None) -> None:
         raise TypeError(f"expected batch as an int64 tensor, got {got}")
     if batch.dim() != 1:
         raise ValueError(f"expected batch of shape (N,), got {tuple(batch.shape)}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | torch.SymInt | None):
+    # A tuple, since the compiler of torch 2.7 stops at a union of types.
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, torch.SymInt, type(None))):
         raise TypeError(f"expected batch_size as an int or None, got {type(batch_size).__name__}")
     if isinstance(batch_size, int) and batch_size < 0:
         raise ValueError(f"expected batch_size of 0 or more, got {batch_size}")
