@@ -16,7 +16,6 @@ from latentgraph.functional.passes import (
     output_of,
     rows_of,
     scaled,
-    two_passes,
 )
 from latentgraph.functional.precision import autocast_of, full_precision
 from latentgraph.functional.ragged import Ragged
@@ -26,8 +25,7 @@ from latentgraph.functional.spans import Span
 def in_one_chunk(passes: Passes, inputs: tuple[Tensor, ...], batch: Ragged | None) -> Tensor:
     num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
     chunk = Chunk(inputs, batch, slice(0, num_graphs))
-    _, outputs = two_passes(passes, lambda: (chunk,), num_graphs)
-    return next(outputs)
+    return output_of(passes, chunk, passes.update(passes.encode(chunk)))
 
 
 def in_chunks(
