@@ -16,7 +16,9 @@ from latentgraph.scannet.network_config import NetworkConfig
 from latentgraph.scannet.transforms.motions import mirrored, turned
 from latentgraph.scannet.transforms.subsets import subset
 from latentgraph.scannet.transforms.voxelize import Voxelize, members
+from latentgraph.voxel.grid import BATCH_BITS
 
+MAX_LOOKS = 1 << BATCH_BITS
 LEAST_WEIGHT = 1e-3  # at the edge of a fragment, which may be all there is
 
 
@@ -138,18 +140,23 @@ ONE_VOTE = Votes()
 def batched(looks: Iterable[Look], max_voxels: int) -> Iterator[list[Look]]:
     r"""Looks in groups of at most ``max_voxels`` voxels, but for one that has more alone.
 
-    Those that share their context are in one group where they fit into one.
+    Those that share their context are in one group where they fit into one. No group has more looks
+    than a voxel grid holds scenes.
     """
     group: list[Look] = []
     size = 0
+
+    def is_full() -> bool:
+        return bool(group) and (size + voxels > max_voxels or len(group) == MAX_LOOKS)
+
     for look in looks:
         voxels = _size(look)
-        if group and size + voxels > max_voxels:
+        if is_full():
             begun = [other for other in group if other.context == look.context]
             if len(begun) < len(group):
                 yield group[: len(group) - len(begun)]
                 group, size = begun, sum(map(_size, begun))
-        if group and size + voxels > max_voxels:
+        if is_full():
             yield group
             group, size = [], 0
         group.append(look)

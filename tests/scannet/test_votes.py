@@ -121,6 +121,12 @@ def test_fragments_that_share_their_context_are_not_parted_where_they_fit() -> N
     assert groups == [[(0, 5)], [(1, 3), (1, 7)], [(2, 4), (2, 4)], [(2, 4), (3, 2)]]
 
 
+def test_no_more_looks_run_together_than_a_grid_holds_scenes() -> None:
+    one = Data(coord=torch.zeros(1, 3, dtype=torch.long))
+    looks = [Look(torch.empty(0), one, torch.empty(0), 0)] * (4096 + 3)
+    assert [len(group) for group in batched(looks, 10_000)] == [4096, 3]
+
+
 @pytest.mark.parametrize("max_voxels", [1, 100, 10_000])
 def test_it_does_not_matter_how_many_fragments_run_together(
     local: Segmenter, max_voxels: int
