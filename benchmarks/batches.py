@@ -8,19 +8,17 @@ difference over the largest value.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch_geometric
 from torch import Tensor, nn
 from torch_geometric.nn import GPSConv
 from torch_geometric.nn.aggr.utils import InducedSetAttentionBlock
 from torch_geometric.nn.attention import PerformerAttention, PolynormerAttention, SGFormerAttention
 
+from benchmarks.machine import machine
 from benchmarks.streaming.peers import Dense
-from latentgraph import __version__
 from latentgraph.nn import GlobalContext, LatentGNN, NonLocal, SqueezeExcitation
 
 RESULTS = Path(__file__).parent / "results" / "batches.md"
@@ -89,9 +87,7 @@ def table() -> str:
         beside, shuffled = changes(make())
         rows.append(f"| {name} | {beside} | {shuffled} |")
     head = [
-        f"`python -m benchmarks.batches`: torch {torch.__version__}, torch_geometric "
-        f"{torch_geometric.__version__}, latentgraph {__version__}, Python "
-        f"{platform.python_version()}.",
+        f"`python -m benchmarks.batches`: {machine()}.",
         "",
         "| layer | beside a larger graph | nodes shuffled |",
         "| --- | ---: | ---: |",

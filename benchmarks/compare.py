@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import machine
 
 POSITIONS = {
     "latent_dims": [32],
@@ -189,7 +190,7 @@ def run(folder: Path, scenes: str, block: str, seed: int) -> None:
         "steps": cli.trainer.global_step,
         "parameters": sum(p.numel() for p in cli.model.segmenter.parameters()),
         "seconds": seconds,
-        "torch": torch.__version__,
+        "machine": machine(),
     }
     path = place(folder, block, seed) / "result.json"
     part = path.with_suffix(".part")
@@ -207,8 +208,8 @@ def render(scenes: str, seeds: int, results: dict[str, list[dict[str, Any]]]) ->
         f"`{RECIPE[scenes]}`, {NUM_TRAIN} scenes, {one['steps']:,} steps, {NUM_VAL[scenes]} "
         f"held-out scenes. Look-alikes is the mean over "
         f"{', '.join(name for group in LOOK_ALIKES for name in group)}. "
-        f"Mean and standard deviation over the seeds. Python {platform.python_version()}, "
-        f"torch {one['torch']}, {processor()}, one thread a run, whose time is that of the CPU.",
+        f"Mean and standard deviation over the seeds. "
+        f"{one['machine']}; one thread a run, whose time is that of the CPU.",
         "",
         "| block | seeds | mIoU | look-alikes | parameters | minutes |",
         "|---|---|---|---|---|---|",
@@ -230,13 +231,6 @@ def spread(runs: list[dict[str, Any]], key: str) -> str:
         return f"{mean:.1f}"
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
     return f"{mean:.1f} ± {deviation:.1f}"
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from benchmarks.voxel_conv import RESULTS, processor
+from benchmarks.machine import machine
+from benchmarks.voxel_conv import RESULTS
 from latentgraph.scannet.data_module import SceneDataModule
 from latentgraph.scannet.lightning_module import SegmentationModule
 from latentgraph.scannet.prepare import prepare
@@ -93,9 +92,8 @@ def main() -> None:
         ],
     }
     lines = [
-        f"`python -m benchmarks.loading`: {options.scenes} rooms, batches of 2, {processor()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch "
-        f"{torch.__version__}. Training has one thread, and two processes load.",
+        f"`python -m benchmarks.loading`: {options.scenes} rooms, batches of 2, "
+        f"{os.cpu_count()} cores, {machine()}. Training has one thread, and two processes load.",
         "",
         "| recipe | seconds of an epoch | of them waiting | share |",
         "| --- | --- | --- | --- |",

@@ -8,7 +8,6 @@ without normals, labels them with networks of random weights, and writes a table
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.voxel_conv import RESULTS, processor
+from benchmarks.machine import machine
+from benchmarks.voxel_conv import RESULTS
 from latentgraph.scannet import NetworkConfig, Segmenter
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.network_config import Context
@@ -62,8 +62,8 @@ def report(folder: Path, count: int) -> str:
     lines = [
         f"`python -m benchmarks.own_scan --points {count}`: `latentgraph predict` on a PLY of "
         f"{count:,} colored points without normals, {megabytes:.0f} MB, on the surfaces of a "
-        f"generated apartment. Memory of the whole process at its peak, {processor()}, Python "
-        f"{platform.python_version()}, torch {torch.__version__}.",
+        f"generated apartment. Memory of the whole process at its peak; "
+        f"{machine()}.",
         "",
         "| network and voxels | GB |",
         "| --- | --- |",

@@ -7,7 +7,6 @@ prepares it again and again, and writes a table to ``benchmarks/results/prepare.
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -15,8 +14,9 @@ from time import perf_counter
 
 import torch
 
+from benchmarks.machine import machine
 from benchmarks.memory import peak_of
-from benchmarks.voxel_conv import RESULTS, processor
+from benchmarks.voxel_conv import RESULTS
 from latentgraph.scannet.prepare import prepare
 from latentgraph.scannet.reader import read_scan
 from latentgraph.scannet.rooms import make_scene, write_scan
@@ -59,8 +59,8 @@ def report(root: Path, edge: float, repetitions: int) -> str:
     _, peak = peak_of(whole)
     lines = [
         f"`python -m benchmarks.prepare`: one scan of {len(scene.pos):,} vertices and "
-        f"{len(scene.faces):,} faces, one core, {processor()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}. At its peak preparing takes {peak.above / 1e6:.0f} MB more.",
+        f"{len(scene.faces):,} faces, one core, {machine()}. "
+        f"At its peak preparing takes {peak.above / 1e6:.0f} MB more.",
         "",
         "Seconds, median (least to most) of " + f"{repetitions}:",
         "",

@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing as mp
 import os
-import platform
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from benchmarks.voxel_conv import processor
+from benchmarks.machine import processor, today, versions
 from latentgraph.distributed import sharded_nodes, sum_gradients
 from latentgraph.nn import GlobalContext, LatentGNN
 
@@ -167,8 +166,8 @@ def main() -> None:
         "nodes": args.nodes,
         "channels": args.channels,
         "processor": processor(),
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
+        **versions(),
+        "day": today(),
     }
     os.environ.update(KEEPS_MEMORY)  # processes read it when they start
     shape = (args.nodes, args.channels)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-import torch_geometric
 from torch import Tensor
 from torch_geometric.nn import RGCNConv
 
+from benchmarks.machine import processor, today, versions
 from latentgraph.voxel import VoxelConv, VoxelGraph, VoxelLevels, neighbor_graph, voxel_keys
 
 RESULTS = Path(__file__).parent / "results"
@@ -163,14 +162,6 @@ def graph_times(coord: Tensor, threads: int, repetitions: int) -> dict[str, floa
     return {name: median(ms) for name, ms in in_turn(found, repetitions).items()}
 
 
-def processor() -> str:
-    r"""Name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def report(machine: dict[str, Any], graphs: dict[int, dict[str, float]], rows: list[Row]) -> str:
     r"""The results as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
@@ -209,9 +200,8 @@ def main() -> None:
         "voxels": len(coord),
         "messages per voxel": round(neighbors, 1),
         "processor": processor(),
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "torch_geometric": torch_geometric.__version__,
+        **versions(),
+        "day": today(),
     }
     threads = list(dict.fromkeys(arguments.threads))
     graphs = {t: graph_times(coord, t, arguments.repetitions) for t in threads}

@@ -10,7 +10,6 @@ the loader's processes do. Both run in turn, so that a busy machine slows down b
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from benchmarks.voxel_conv import RESULTS, in_turn, processor, surface_voxels
+from benchmarks.machine import machine
+from benchmarks.voxel_conv import RESULTS, in_turn, surface_voxels
 from latentgraph.inspection import costs
 from latentgraph.models import VoxelUNet
 from latentgraph.scannet.network_config import NetworkConfig
@@ -116,7 +116,7 @@ def main() -> None:
     coord = surface_voxels(arguments.voxels)
     lines = [
         f"`{' '.join(['python -m benchmarks.voxel_unet', *sys.argv[1:]])}`: {len(coord):,} voxels, "
-        f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}.",
+        f"{machine()}.",
         "",
         "Milliseconds, median; ratio: median of the step over the bare products of the same "
         "repetition. Graphs are found once for each input, in the loader's processes.",

@@ -1,7 +1,9 @@
 r"""Every public name says what it does, what it takes and gives, and how it fails."""
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import re
 import textwrap
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 from public_names import CALLABLES, EXPORTED, Public, parameters
 from torch import Tensor, nn
+
+import latentgraph
 
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes|Warns|Example):$", re.MULTILINE)
 ENTRY = re.compile(r"^    (\**\w+)(?: \(.*?\))?:", re.MULTILINE)
@@ -109,3 +113,16 @@ def test_a_layer_has_its_formula_and_its_source(name) -> None:
     doc = inspect.getdoc(EXPORTED[name]) or ""
     assert FORMULA.search(doc)
     assert "https://" in doc
+
+
+def test_a_folder_inside_a_package_exports_nothing_that_its_package_does_not() -> None:
+    r"""What only a folder exports would be public, and in no page of the API reference."""
+    inner = [
+        module.name
+        for module in pkgutil.walk_packages(latentgraph.__path__, "latentgraph.")
+        if module.ispkg and module.name.count(".") > 1
+    ]
+    assert "latentgraph.scannet.rooms" in inner
+    for name in inner:
+        outer = importlib.import_module(name.rpartition(".")[0])
+        assert set(importlib.import_module(name).__all__) <= set(outer.__all__), name

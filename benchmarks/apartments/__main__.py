@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.apartments.blocks import CONTROLS, ROWS
 from benchmarks.apartments.table import render
 from benchmarks.compare import LOOK_ALIKES
+from benchmarks.machine import machine
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 150, 32, 32
 EPOCHS = 16  # 1,200 steps
@@ -65,10 +66,11 @@ def place(runs: Path, epochs: int, row: str, seed: int) -> Path:
 
 def settings(runs: Path, epochs: int, row: str, seed: int) -> list[str]:
     r"""What ``latentgraph train`` is called with."""
-    block, options, channels, _ = ROWS[row]
+    block, options, channels, _, level = ROWS[row]
     context = None
     if block is not None and block not in CONTROLS:
         context = {"block": block, "options": options}
+    levels = [] if level == -1 else [f"--model.network.context_levels=[{level}]"]
     return [
         *("--config", "apartments"),
         *("--data.root", str(runs / "scenes")),
@@ -76,6 +78,7 @@ def settings(runs: Path, epochs: int, row: str, seed: int) -> list[str]:
         *("--seed_everything", str(seed)),
         *("--model.network.context", json.dumps(context)),
         *("--model.network.channels", json.dumps(channels)),
+        *levels,
         *("--data.num_workers", "0"),
         *("--trainer.max_epochs", str(epochs)),
         *("--trainer.check_val_every_n_epoch", str(epochs)),
@@ -149,7 +152,7 @@ def run(runs: Path, epochs: int, row: str, seed: int) -> None:
     from latentgraph.scannet.lightning_module import SegmentationModule
     from latentgraph.scannet.train import TrainCLI
 
-    block, _, channels, true_rooms = ROWS[row]
+    block, _, channels, true_rooms, _ = ROWS[row]
 
     class TrueRooms(SegmentationModule):
         def context_batch(self, batch: Data) -> Tensor:
@@ -186,7 +189,7 @@ def run(runs: Path, epochs: int, row: str, seed: int) -> None:
         "steps": cli.trainer.global_step,
         "parameters": sum(p.numel() for p in module.segmenter.parameters()),
         "seconds": seconds,
-        "torch": torch.__version__,
+        "machine": machine(),
     }
     path = place(runs, epochs, row, seed) / "result.json"
     part = path.with_suffix(".part")

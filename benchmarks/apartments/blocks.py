@@ -22,12 +22,13 @@ PUBLISHED = {"latent_dims": [32], "norm": "batch_norm"}
 
 
 class Row(NamedTuple):
-    r"""A network: the block at the bottleneck, its options, and the widths of the levels."""
+    r"""A network: its block, its options, the widths of the levels, and the level of the block."""
 
     block: str | None
     options: dict[str, Any]
     channels: tuple[int, ...] = SHALLOW
     true_rooms: bool = False
+    level: int = -1
 
 
 ROWS = {
@@ -42,6 +43,7 @@ ROWS = {
     "positions, random start": Row("LatentGNN", POSITIONS),
     "no context, deeper": Row(None, {}, DEEP),
     "windows, votes, wide, deeper": Row("LatentGNN", WIDE, DEEP),
+    "windows, votes, wide, deeper, above the bottleneck": Row("LatentGNN", WIDE, DEEP, level=2),
     "means over a grid, MLP": Row("GridMeans", {}),
     "dense non-local with positions": Row("PlacedNonLocal", {}),
     "GlobalContext": Row("GlobalContext", {}),

@@ -18,7 +18,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 
 from benchmarks.apartments.blocks import CONTROLS, ROWS
-from benchmarks.compare import processor
+from benchmarks.machine import machine
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.labels import IGNORE_INDEX
 from latentgraph.scannet.network_config import Context, NetworkConfig
@@ -44,9 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def network(row: str) -> Segmenter:
-    block, options, channels, _ = ROWS[row]
+    block, options, channels, _, level = ROWS[row]
     context = Context(block, options) if block is not None and block not in CONTROLS else None
-    segmenter = Segmenter(NetworkConfig(voxel_size=VOXEL_SIZE, channels=channels, context=context))
+    config = NetworkConfig(
+        voxel_size=VOXEL_SIZE, channels=channels, context=context, context_levels=(level,)
+    )
+    segmenter = Segmenter(config)
     if block in CONTROLS:
         segmenter.network.context[str(len(channels) - 1)] = CONTROLS[block](channels[-1])
     return segmenter
@@ -86,8 +89,8 @@ def render(found: dict[str, list[float]]) -> str:
         "# What a step of training costs",
         "",
         "`python -m benchmarks.apartments.cost`: forward, backward and update on two apartments, "
-        f"median of {len(next(iter(found.values())))} steps, the rows in turn. {processor()}, one "
-        "thread.",
+        f"median of {len(next(iter(found.values())))} steps, the rows in turn. "
+        f"{machine()}; one thread.",
         "",
         "| block | ms | times mean pooling |",
         "|---|---|---|",

@@ -28,7 +28,7 @@ from latentgraph.scannet.network_config import Context
 
 STEPS, BATCH, LEARNING_RATE, TURNS = 500, 2, 0.005, 3
 LOOKED_AT = 8
-PROBED = [row for row, (_, _, channels, _) in ROWS.items() if channels == SHALLOW]
+PROBED = [row for row, values in ROWS.items() if values.channels == SHALLOW]
 
 
 class Voxels(NamedTuple):
@@ -103,7 +103,7 @@ class Probe(nn.Module):
 
     def __init__(self, row: str, channels: int, num_types: int) -> None:
         super().__init__()
-        name, options, _, self.true_rooms = ROWS[row]
+        name, options, _, self.true_rooms, _ = ROWS[row]
         self.block: nn.Module | None = None
         if name is not None:
             made = CONTROLS.get(name) or Context(name, options)

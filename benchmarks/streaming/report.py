@@ -50,7 +50,8 @@ def _environment(results: Results) -> str:
     facts = dict(results.environment)
     processor, threads = facts.pop("processor"), facts.pop("threads")
     versions = ", ".join(f"{name} {version}" for name, version in facts.items())
-    return f"{processor}, {threads} threads; {versions}."
+    days = sorted({kept["day"] for kept in [*results.times.values(), *results.runs.values()]})
+    return f"{processor}, {threads} threads; {versions}; {' and '.join(days)}."
 
 
 def _table_of_checks(results: Results) -> Iterator[str]:

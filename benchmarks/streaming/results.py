@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import numpy
-import torch
-import torch_geometric
 
 import latentgraph
+from benchmarks.machine import processor, today, versions
 from benchmarks.streaming.duel import Duel, Run
 
 
@@ -56,11 +54,11 @@ class Results:
         r"""Times of both runs of a duel, pair by pair; none if one of them fails."""
         rounded = {who: [float(f"{s:.4g}") for s in times] for who, times in seconds.items()}
         runs = [duel.ours.name, duel.rival.name]
-        self.times[duel.name] = {"runs": runs, **rounded, "code": code_version()}
+        self.times[duel.name] = {"runs": runs, **rounded, **_origin()}
 
     def keep_run(self, run: Run, facts: dict[str, Any]) -> None:
         r"""Memory and deviation of a run, or why it failed."""
-        self.runs[run.name] = {**facts, "code": code_version()}
+        self.runs[run.name] = {**facts, **_origin()}
 
     def is_current(self, name: str) -> bool:
         r"""Whether there are results of that name, of the code as it is now."""
@@ -97,14 +95,15 @@ class Results:
 def environment(threads: int) -> dict[str, Any]:
     r"""The machine and the versions."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torch-geometric": torch_geometric.__version__,
+        **versions(),
         "numpy": numpy.__version__,
-        "latentgraph": latentgraph.__version__,
     }
+
+
+def _origin() -> dict[str, str]:
+    return {"code": code_version(), "day": today()}
 
 
 @cache
@@ -116,12 +115,3 @@ def code_version() -> str:
         for path in sorted((package / folder).glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo") as file:
-        rows = dict(row.split(":", 1) for row in file.read().split("\n\n")[0].splitlines())
-    facts = {key.strip(): value.strip() for key, value in rows.items()}
-    keys = ("cpu family", "model", "stepping")
-    numbers = ", ".join(f"{key} {facts[key]}" for key in keys if key in facts)
-    return f"{facts.get('model name', platform.machine())} ({numbers})"

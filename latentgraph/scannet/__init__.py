@@ -9,7 +9,13 @@ from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.published import load_spunet
 from latentgraph.scannet.reader import Scan, read_scan
 from latentgraph.scannet.report import Report
-from latentgraph.scannet.rooms import Scene, make_scene, rooms_settings, write_rooms
+from latentgraph.scannet.rooms import (
+    Scene,
+    make_scene,
+    rooms_settings,
+    write_rooms,
+    write_scan,
+)
 from latentgraph.scannet.score import Score, confusion_matrix
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.submission import Findings, check_submission, submit
@@ -79,4 +85,5 @@ __all__ = [
     "save_checkpoint",
     "submit",
     "write_rooms",
+    "write_scan",
 ]

@@ -29,12 +29,13 @@ RESULT = {
     "after": {"own_room": 60.0, "alike": 0.25},
     "steps": 1200,
     "parameters": 12345,
+    "machine": "a processor",
     "seconds": 420.0,
 }
 
 
 def built(row: str) -> torch.nn.Module:
-    block, options, _, _ = ROWS[row]
+    block, options, *_ = ROWS[row]
     assert block is not None
     return CONTROLS[block](64) if block in CONTROLS else Context(block, options)(64)
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from latentgraph.scannet.rooms import ROOM_TYPES
 from latentgraph.scannet.rooms.floor_plan import DOOR_WIDTH, Pose, Room, floor_plan
 from latentgraph.scannet.rooms.furnishing import (
     ANCHOR_DEPTH,
@@ -11,6 +10,7 @@ from latentgraph.scannet.rooms.furnishing import (
     Placed,
     furnish,
 )
+from latentgraph.scannet.rooms.room_types import ROOM_TYPES
 
 SHARED = ("slab", "tall_box", "hanging", "panel")
 

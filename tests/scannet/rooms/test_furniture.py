@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from latentgraph.scannet.labels import SCANNET20, SCANNET200
-from latentgraph.scannet.rooms import ROOM_TYPES
 from latentgraph.scannet.rooms.furniture import (
     NYU40,
     Item,
@@ -14,6 +13,7 @@ from latentgraph.scannet.rooms.furniture import (
     slab,
     tall_box,
 )
+from latentgraph.scannet.rooms.room_types import ROOM_TYPES
 
 ANCHORS = sorted(
     {make for kind in ROOM_TYPES.values() for make in kind.anchors}, key=lambda make: make.__name__

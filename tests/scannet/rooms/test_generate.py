@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from latentgraph.scannet.labels import SCANNET20
-from latentgraph.scannet.rooms import KINDS, ROOM_TYPES, Scene, make_scene
+from latentgraph.scannet.rooms import Scene, make_scene
 from latentgraph.scannet.rooms.furniture import NYU40
+from latentgraph.scannet.rooms.generate import KINDS
+from latentgraph.scannet.rooms.room_types import ROOM_TYPES
 
 COARSE = 0.13
 SHARED = ("slab", "tall_box", "hanging", "panel")
