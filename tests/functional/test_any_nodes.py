@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import assert_equal
-from strategies import graphs, seeds
+from strategies import graphs, seeds, start_at
 
 from latentgraph.functional import (
     Ragged,
@@ -34,7 +34,7 @@ def test_a_ragged_knows_sizes_and_order(sample, more) -> None:
 
 @given(graphs(channels=C), seeds, st.integers(1, 7))
 def test_the_two_products_are_loops_over_graphs(sample, seed, d) -> None:
-    torch.manual_seed(seed)
+    start_at(seed)
     x, batch, batch_size = sample
     graphs_of_x, weight = Ragged(batch, batch_size), torch.randn(len(x), d, dtype=torch.float64)
     z = visible_to_latent(x, weight, graphs_of_x)
@@ -63,7 +63,7 @@ def test_weights_have_length_one_or_sum_to_one_in_each_graph(sample, scale) -> N
 
 @given(graphs(channels=C), graphs(channels=C), seeds)
 def test_attention_and_relu_sums_are_loops_over_pairs(sample, other, seed) -> None:
-    torch.manual_seed(seed)
+    start_at(seed)
     batch_size = max(sample.batch_size, other.batch_size)
     (x, batch, _), (keys, key_batch, _) = sample, other
     graphs_of = Ragged(batch, batch_size), Ragged(key_batch, batch_size)

@@ -20,7 +20,7 @@ from properties import (
 from reference_non_local import non_local
 from references import latent_gnn, one_node
 from samples import complete_edges
-from strategies import CHANNELS, KINDS, Aggregated, Placed, blocks, graphs, seeds
+from strategies import CHANNELS, KINDS, Aggregated, Placed, blocks, graphs, seeds, start_at
 from torch import Tensor, nn
 
 from latentgraph.nn import (
@@ -168,7 +168,7 @@ def test_huge_and_denormal_numbers_stay_finite(kind, data, sample, dtype, scale)
     weighted=st.booleans(),
 )
 def test_dense_weights_are_a_complete_graph(sample, seed, channels, weighted) -> None:
-    torch.manual_seed(seed)
+    start_at(seed)
     weight = sample.x if weighted else torch.ones_like(sample.x)
     _, batch, batch_size = sample
     d = weight.size(1)
@@ -190,7 +190,7 @@ def test_dense_weights_are_a_complete_graph(sample, seed, channels, weighted) ->
     scale=st.sampled_from([0.0, 1e-300, 1.0, 1e6]),
 )
 def test_latent_nodes_average_by_their_cosines(batch_size, d, temperature, seed, scale) -> None:
-    torch.manual_seed(seed)
+    start_at(seed)
     z = torch.randn(batch_size, d, 3, dtype=torch.float64) * scale
     unit = z / z.norm(dim=2, keepdim=True).clamp_min(1e-12)
     F = torch.empty(0, d, d, dtype=torch.float64)
