@@ -139,17 +139,25 @@ def assert_sharding_free(
     """
     grad_out = torch.randn_like(x)
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    again, exchanges = run_sharded(layer, x, batch, batch_size, grad_out, num_shards)
+    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
+    return exchanges
+
+
+def run_sharded(
+    layer: Layer, x: Tensor, batch: Tensor, batch_size: int, grad_out: Tensor, num_shards: int
+) -> tuple[tuple[Tensor, Tensor, list[Tensor]], int]:
+    r"""What :func:`run` gives with every node on any of the ranks, and the number of exchanges."""
     order = torch.randint(num_shards, (len(x),)).sort()
     shards = order.indices.split(order.values.bincount(minlength=num_shards).tolist())
     parts, exchanges = one_after_another(
         lambda mine: run(layer, x[mine], batch[mine], batch_size, grad_out[mine]), shards
     )
-    again = torch.empty_like(out), torch.empty_like(grad_x)
+    out, grad_x = torch.empty_like(x), torch.empty_like(x)
     for mine, part in zip(shards, parts, strict=True):
-        again[0][mine], again[1][mine] = part[:2]
-    totals = [sum(of_one) for of_one in zip(*(part[2] for part in parts), strict=True)]
-    assert_all_equal([*again, *totals], [out, grad_x, *grads], tolerance)
-    return exchanges
+        out[mine], grad_x[mine] = part[:2]
+    grads = [sum(of_one) for of_one in zip(*(part[2] for part in parts), strict=True)]
+    return (out, grad_x, grads), exchanges
 
 
 def assert_precise(
