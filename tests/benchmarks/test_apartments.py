@@ -7,6 +7,8 @@ import torch.nn.functional as F
 
 from benchmarks.apartments import cost
 from benchmarks.apartments.__main__ import estimate, finished, place, settings, write_table
+from benchmarks.apartments.beyond import circle, on_rings
+from benchmarks.apartments.beyond import render as render_beyond
 from benchmarks.apartments.blocks import CONTROLS, ROWS, GridMeans, PlacedNonLocal
 from benchmarks.apartments.picture import draw, heard
 from benchmarks.apartments.probe import Voxels, probe
@@ -196,3 +198,18 @@ def test_the_start_tells_what_a_mean_over_the_true_room_knows() -> None:
     assert scene[0] < node[0] < room[0] - 40
     assert room[1] > 95
     assert "| room | 81 | 97 |" in render({"room": [(80.4, 95.0), (82.0, 98.6)]})
+
+
+def test_nodes_of_a_ring_stand_around_a_circle_in_their_order() -> None:
+    pos = circle(torch.tensor([0, 0, 0, 0, 1, 1]))
+    expected = [[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0]]
+    assert torch.allclose(pos, torch.tensor(expected, dtype=pos.dtype), atol=1e-6)
+
+
+def test_the_block_of_the_apartments_learns_on_rings() -> None:
+    found = on_rings("windows, votes, wide", 0, steps=2)
+    assert 0 < found["right"] < 100
+    assert found == on_rings("windows, votes, wide", 0, steps=2)
+    assert found != on_rings("no context", 0, steps=2)
+    rows = {"no context": [{"right": 20.0}, {"right": 40.0}]}
+    assert "| no context | 30.0 ± 14.1 |" in render_beyond(rows, 2)
