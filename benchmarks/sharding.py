@@ -3,7 +3,8 @@ r"""Nodes sharded over two processes of one thread, against one process of two t
 ``python -m benchmarks.sharding`` prints a table and writes it to ``benchmarks/results``. Both run
 in turn, again and again, so that a busy machine slows down both. Both keep memory that is freed:
 whether glibc hands that of a chunk back to the system, and has it filled with zeros again for the
-next one, is up to what happens to lie behind it, and would decide the comparison.
+next one, is up to what happens to lie behind it, and would decide the comparison. With
+``--allocator default`` it is as glibc comes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ BLOCKS: dict[str, Callable[[int], torch.nn.Module]] = {
     "LatentGNN": LatentGNN,
     "GlobalContext": GlobalContext,
 }
-KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+ALLOCATORS = {
+    "keeping": {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)},
+    "default": {},
+}
 STEPS = ("forward", "forward and backward")
 
 
@@ -129,14 +133,14 @@ def measure(name: str, shape: tuple[int, int], repetitions: int) -> list[dict[st
     return rows
 
 
-def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def report(machine: dict[str, Any], rows: list[dict[str, Any]], allocator: str) -> str:
     r"""The results as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     blocks = " ".join(dict.fromkeys(row["block"] for row in rows))
+    settings = " ".join(f"{name}={value}" for name, value in ALLOCATORS[allocator].items())
     lines = [
-        f"`python -m benchmarks.sharding --blocks {blocks} --repetitions {len(rows[0]['pair'])}`: "
-        f"{facts}, "
-        f"with {' '.join(f'{name}={value}' for name, value in KEEPS_MEMORY.items())}.",
+        f"`python -m benchmarks.sharding --blocks {blocks} --repetitions {len(rows[0]['pair'])} "
+        f"--allocator {allocator}`: {facts}, with {settings or 'the allocator of glibc as it is'}.",
         "",
         "Seconds, median (least to most); speed: median over pairs of runs of the time of one "
         "process over that of two.",
@@ -160,6 +164,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=[*BLOCKS])
     parser.add_argument("--repetitions", type=int, default=11)
+    parser.add_argument("--allocator", choices=ALLOCATORS, default="keeping")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     machine = {
@@ -169,15 +174,16 @@ def main() -> None:
         **versions(),
         "day": today(),
     }
-    os.environ.update(KEEPS_MEMORY)  # processes read it when they start
+    os.environ.update(ALLOCATORS[args.allocator])  # processes read it when they start
     shape = (args.nodes, args.channels)
     rows = [row for name in args.blocks for row in measure(name, shape, args.repetitions)]
-    table = report(machine, rows)
+    table = report(machine, rows, args.allocator)
     print(table)
     args.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": machine, "rows": rows}
-    (args.out / "sharding.json").write_text(json.dumps(results, indent=1) + "\n")
-    (args.out / "sharding.md").write_text(table)
+    name = "sharding" if args.allocator == "keeping" else "sharding_default"
+    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.out / f"{name}.md").write_text(table)
 
 
 if __name__ == "__main__":
