@@ -1,6 +1,6 @@
 r"""Any number of ranks in one process, one after another: all that they run, but no network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import TypeVar
 
 import torch
@@ -8,11 +8,16 @@ from torch import Tensor
 
 from latentgraph.functional.shards import using
 
-Share, Result = TypeVar("Share"), TypeVar("Result")
+Share = TypeVar("Share", bound=Sized)
+Result = TypeVar("Result")
 
 
 class NotYet(Exception):  # noqa: N818
-    r"""The other ranks have not yet given what a rank asks for."""
+    r"""A rank gives ``message``, and asks for what the others have not given yet."""
+
+    def __init__(self, message: Tensor) -> None:
+        super().__init__()
+        self.message = message.clone()
 
 
 class OneAfterAnother:
@@ -22,50 +27,52 @@ class OneAfterAnother:
     """
 
     def __init__(self) -> None:
-        self.known: list[Tensor] = []
-        self.sums: list[Tensor] = []
-        self.given: list[Tensor] = []
+        self.gathered: list[Tensor] = []
+        self.summed: list[Tensor] = []
         self.asked = 0
 
     def next_rank(self) -> None:
         self.asked = 0
 
-    def next_round(self) -> None:
-        self.known.append(torch.stack(self.given))
-        self.sums.append(self.known[-1].sum(0))
-        self.given = []
+    def exchange(self, messages: list[Tensor]) -> None:
+        self.gathered.append(torch.stack(messages))
+        self.summed.append(self.gathered[-1].sum(0))
 
     def agree(self, sums: Tensor) -> None:
         pass
 
     def sum(self, message: Tensor) -> Tensor:
-        return self._of_all(self.sums, message)
+        return self._known(self.summed, message)
 
     def gather(self, message: Tensor) -> Tensor:
-        return self._of_all(self.known, message)
+        return self._known(self.gathered, message)
 
-    def _of_all(self, brought_together: list[Tensor], message: Tensor) -> Tensor:
+    def _known(self, exchanged: list[Tensor], message: Tensor) -> Tensor:
         self.asked += 1
-        if self.asked <= len(brought_together):
-            return brought_together[self.asked - 1].clone()
-        self.given.append(message.clone())
-        raise NotYet
+        if self.asked > len(exchanged):
+            raise NotYet(message)
+        return exchanged[self.asked - 1].clone()
 
 
 def one_after_another(
     rank: Callable[[Share], Result], shares: Sequence[Share]
 ) -> tuple[list[Result], int]:
-    r"""What ``rank`` gives for the share of each rank, and the number of exchanges."""
+    r"""What ``rank`` gives for the share of each rank, and the number of exchanges.
+
+    Ranks with nothing all do the same, so one of them does it for all.
+    """
+    names = [f"rank {number}" if share else "idle" for number, share in enumerate(map(len, shares))]
     ranks = OneAfterAnother()
     while True:
-        results = []
-        for share in shares:
+        given, results = {}, {}
+        for name, share in dict(zip(names, shares, strict=True)).items():
             ranks.next_rank()
             try:
                 with using(ranks):
-                    results.append(rank(share))
-            except NotYet:
-                assert not results
-        if results:
-            return results, len(ranks.known)
-        ranks.next_round()
+                    results[name] = rank(share)
+            except NotYet as waiting:
+                given[name] = waiting.message
+        if not given:
+            return [results[name] for name in names], len(ranks.gathered)
+        assert not results
+        ranks.exchange([given[name] for name in names])
