@@ -19,7 +19,7 @@ import yaml
 from torch.utils.data import DataLoader
 
 from benchmarks.machine import machine
-from benchmarks.voxel_conv import RESULTS
+from benchmarks.tables import RESULTS, publish
 from latentgraph.scannet.data_module import SceneDataModule
 from latentgraph.scannet.lightning_module import SegmentationModule
 from latentgraph.scannet.prepare import prepare
@@ -107,10 +107,7 @@ def main() -> None:
             arguments += ["--trainer.accelerator=cpu", "--trainer.limit_val_batches=0"]
             whole, waited = epoch(arguments)
             lines.append(f"| {name} | {whole:.1f} | {waited:.2f} | {100 * waited / whole:.1f} % |")
-    table = "\n".join(lines) + "\n"
-    print(table)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "loading.md").write_text(table)
+    publish("\n".join([*lines, ""]), options.out, "loading.md")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.voxel_conv import RESULTS
+from benchmarks.tables import RESULTS, publish
 from latentgraph.scannet import NetworkConfig, Segmenter
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.network_config import Context
@@ -50,9 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         table = report(Path(folder), arguments.points)
-    print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "own_scan.md").write_text(table)
+    publish(table, arguments.out, "own_scan.md")
 
 
 def report(folder: Path, count: int) -> str:

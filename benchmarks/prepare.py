@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import torch
 
 from benchmarks.machine import machine
 from benchmarks.memory import peak_of
-from benchmarks.voxel_conv import RESULTS
+from benchmarks.tables import RESULTS, publish, with_spread
 from latentgraph.scannet.prepare import prepare
 from latentgraph.scannet.reader import read_scan
 from latentgraph.scannet.rooms import make_scene, write_scan
@@ -37,9 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         table = report(Path(folder), arguments.edge, arguments.repetitions)
-    print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "prepare.md").write_text(table)
+    publish(table, arguments.out, "prepare.md")
 
 
 def report(root: Path, edge: float, repetitions: int) -> str:
@@ -73,9 +70,7 @@ def report(root: Path, edge: float, repetitions: int) -> str:
             begun = perf_counter()
             step()
             seconds.append(perf_counter() - begun)
-        lines.append(
-            f"| {name} | {median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |"
-        )
+        lines.append(f"| {name} | {with_spread(seconds, 2)} |")
     return "\n".join([*lines, ""])
 
 

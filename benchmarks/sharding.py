@@ -25,10 +25,10 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.machine import processor, today, versions
+from benchmarks.tables import RESULTS, publish, with_spread
 from latentgraph.distributed import sharded_nodes, sum_gradients
 from latentgraph.nn import GlobalContext, LatentGNN
 
-RESULTS = Path(__file__).parent / "results"
 BLOCKS: dict[str, Callable[[int], torch.nn.Module]] = {
     "LatentGNN": LatentGNN,
     "GlobalContext": GlobalContext,
@@ -149,10 +149,7 @@ def report(machine: dict[str, Any], rows: list[dict[str, Any]], allocator: str) 
         "| --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        one, two = (
-            f"{median(row[key]):.2f} ({min(row[key]):.2f} to {max(row[key]):.2f})"
-            for key in ("single", "pair")
-        )
+        one, two = (with_spread(row[key], 2) for key in ("single", "pair"))
         lines.append(f"| {row['block']} | {row['step']} | {one} | {two} | {row['ratio']:.2f} |")
     return "\n".join(lines) + "\n"
 
@@ -177,13 +174,11 @@ def main() -> None:
     os.environ.update(ALLOCATORS[args.allocator])  # processes read it when they start
     shape = (args.nodes, args.channels)
     rows = [row for name in args.blocks for row in measure(name, shape, args.repetitions)]
-    table = report(machine, rows, args.allocator)
-    print(table)
-    args.out.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine, "rows": rows}
     name = "sharding" if args.allocator == "keeping" else "sharding_default"
-    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    (args.out / f"{name}.md").write_text(table)
+    publish(report(machine, rows, args.allocator), args.out, f"{name}.md")
+    results = {"machine": machine, "rows": rows}
+    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "
+")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch_geometric.nn import RGCNConv
 
 from benchmarks.machine import processor, today, versions
+from benchmarks.tables import RESULTS, publish
 from latentgraph.voxel import VoxelConv, VoxelGraph, VoxelLevels, neighbor_graph, voxel_keys
 
-RESULTS = Path(__file__).parent / "results"
 BARE = "bare products"
 WARM_UP = 2
 
@@ -212,11 +212,9 @@ def main() -> None:
         for row in measure(coord, t, channels, arguments.repetitions)
     ]
     table = report(machine, graphs, rows)
-    print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    publish(table, arguments.out, "voxel_conv.md")
     results = {"machine": machine, "graph_ms": graphs, "rows": [asdict(row) for row in rows]}
     (arguments.out / "voxel_conv.json").write_text(json.dumps(results, indent=1) + "\n")
-    (arguments.out / "voxel_conv.md").write_text(table)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ import yaml
 from torch import Tensor, nn
 
 from benchmarks.machine import machine
-from benchmarks.voxel_conv import RESULTS, in_turn, surface_voxels
+from benchmarks.tables import RESULTS, publish, with_spread
+from benchmarks.voxel_conv import in_turn, surface_voxels
 from latentgraph.inspection import costs
 from latentgraph.models import VoxelUNet
 from latentgraph.scannet.network_config import NetworkConfig
@@ -82,9 +82,9 @@ def measure(name: str, coord: Tensor, threads: int, repetitions: int) -> str:
     times = in_turn(entries, repetitions)
     # By themselves, as in the processes that load.
     times |= in_turn({"graphs": lambda: model.levels(coord)}, 3 * repetitions)
-    ratio = median(a / b for a, b in zip(times["step"], times["bare"], strict=True))
-    bare, whole, graphs = (median(times[key]) for key in ("bare", "step", "graphs"))
-    return f"| {threads} | {name} | {bare:.0f} | {whole:.0f} | {ratio:.2f} | {graphs:.0f} |"
+    ratios = [a / b for a, b in zip(times["step"], times["bare"], strict=True)]
+    bare, whole, graphs = (with_spread(times[key], 0) for key in ("bare", "step", "graphs"))
+    return f"| {threads} | {name} | {bare} | {whole} | {with_spread(ratios, 2)} | {graphs} |"
 
 
 def sizes(coord: Tensor) -> list[str]:
@@ -118,7 +118,7 @@ def main() -> None:
         f"`{' '.join(['python -m benchmarks.voxel_unet', *sys.argv[1:]])}`: {len(coord):,} voxels, "
         f"{machine()}.",
         "",
-        "Milliseconds, median; ratio: median of the step over the bare products of the same "
+        "Milliseconds, median (least to most); ratio: the step over the bare products of the same "
         "repetition. Graphs are found once for each input, in the loader's processes.",
         "",
         "| threads | network | bare products | training step | ratio | graphs |",
@@ -128,10 +128,7 @@ def main() -> None:
         lines += [measure(name, coord, threads, arguments.repetitions) for name in NETWORKS]
     lines += ["", "| recipe | parameters | multiply-adds, 10⁹ |", "| --- | --- | --- |"]
     lines += sizes(coord)
-    table = "\n".join(lines) + "\n"
-    print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "voxel_unet.md").write_text(table)
+    publish("\n".join([*lines, ""]), arguments.out, "voxel_unet.md")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.voxel.movable import Movable
-from latentgraph.voxel.search import first_at_least
+from latentgraph.voxel.search import first_at_least, pieces_in_turn
 
 INDEX = torch.int32  # half of what int64 takes to read, to keep and to hand over
 
@@ -90,22 +90,16 @@ class Edges(Movable):
         bounds = torch.arange(0, num_targets + block_size, block_size, device=device)
         sizes = torch.stack([first_at_least(target, bounds) for target in targets]).diff().tolist()
 
-        def laid_out(parts: Sequence[Tensor]) -> Tensor:
-            blocks = zip(
-                *(p.split(size) for p, size in zip(parts, sizes, strict=True)), strict=True
-            )
-            return torch.cat([parts[0][:0], *(piece for block in blocks for piece in block)])
-
-        source = laid_out([nodes.to(INDEX) for nodes in sources])
-        target = laid_out([nodes.to(INDEX) for nodes in targets])
+        source = pieces_in_turn([nodes.to(INDEX) for nodes in sources], sizes)
+        target = pieces_in_turn([nodes.to(INDEX) for nodes in targets], sizes)
         degree = target.bincount(minlength=num_targets)
         offset = degree.cumsum(0) - degree
         free, place = offset.clone(), []
         for nodes in targets:
             place.append(free.index_select(0, nodes))
             free.scatter_(0, nodes, place[-1] + 1)
-        slot = torch.empty_like(target)
-        slot.scatter_(0, laid_out(place), torch.arange(len(slot), dtype=INDEX, device=device))
+        every = torch.arange(len(target), dtype=INDEX, device=device)
+        slot = torch.empty_like(target).scatter_(0, pieces_in_turn(place, sizes), every)
         by_block = tuple(zip(*sizes, strict=True))
         ends = slot.split([sum(block) for block in by_block]), offset.split(block_size)
         for slots, offsets in zip(*ends, strict=False):

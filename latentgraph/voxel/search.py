@@ -1,6 +1,9 @@
-r"""Searches that NumPy does several times as fast as torch where tensors live on a processor."""
+r"""What NumPy does sooner than torch where tensors live on a processor: searches, many pieces."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -26,3 +29,20 @@ def in_order(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.argsort()
     return torch.from_numpy(np.argsort(values.numpy()))
+
+
+def pieces_in_turn(parts: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> Tensor:
+    r"""The first piece of each part, then the second of each and so on, as ``torch.cat``.
+
+    Args:
+        parts: K tensors of one dimension, K at least 1.
+        sizes: Lengths of the pieces of each, as many of one part as of another.
+    """
+    on_cpu = parts[0].device.type == "cpu"
+    views = [part.numpy() if on_cpu else part for part in parts]
+    pieces = [
+        [view[end - size : end] for size, end in zip(own, accumulate(own), strict=True)]
+        for view, own in zip(views, sizes, strict=True)
+    ]
+    joined = [views[0][:0], *(piece for turn in zip(*pieces, strict=True) for piece in turn)]
+    return torch.from_numpy(np.concatenate(joined)) if on_cpu else torch.cat(joined)
