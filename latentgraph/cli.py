@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("source", metavar="CHECKPOINT_OR_ZIP", help=source)
     submit.add_argument("root", help="folder of the release, with scans_test/ in it")
     submit.add_argument("--out", metavar="FILE.zip", help="the submission to write")
-    submit.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
+    _add_device(submit)
     whoever = (
         "the first argument is a submission, whoever made it: only check its names, lines and ids"
     )
@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(predict)
     predict.add_argument("--checkpoint", help="file written by `latentgraph train`")
     predict.add_argument("--out", help="folder to write to (predictions/<name>)")
+    _add_device(predict)
     _add_votes(predict)
 
     view = command("view", _view, "show one scene and what a network makes of it on an HTML page")
@@ -158,11 +159,16 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--out", help="folder to write to (views/<name>)")
     view.add_argument("--block", help="LatentGNN block whose latent nodes are shown (all)")
     view.add_argument("--ply", action="store_true", help="write a PLY for each coloring as well")
+    _add_device(view)
 
     curves = command("curves", _curves, "draw the curves of a run as a PNG")
     curves.add_argument("run_folder", metavar="RUN", help="folder of `latentgraph train`")
     curves.add_argument("--out", help="file to write (RUN/curves.png)")
     return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="of the network: cpu, cuda, ... (cpu)")
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
@@ -297,11 +303,17 @@ def _convert(
 
 
 def _predict(
-    source: str, checkpoint: str | None, out: str | None, unit: str, up: str, **looks: Any
+    source: str,
+    checkpoint: str | None,
+    out: str | None,
+    device: str,
+    unit: str,
+    up: str,
+    **looks: Any,
 ) -> int:
     from latentgraph.scannet.predict import predict
 
-    return _say(source, *predict(source, checkpoint, out, unit=unit, up=up, votes=_votes(**looks)))
+    return _say(source, *predict(source, checkpoint, out, device, unit, up, _votes(**looks)))
 
 
 def _view(source: str, **options: Any) -> int:

@@ -78,20 +78,26 @@ def read(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_checkpoint(path: str | Path) -> Segmenter:
-    r"""The trained network in a checkpoint, in evaluation mode on the CPU.
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
+    r"""The trained network in a checkpoint, in evaluation mode.
 
     Args:
         path: File written by ``latentgraph train`` or :func:`save_checkpoint`.
+        device: Where it is to run.
 
     Returns:
         The network with its classes and its settings.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such checkpoint, or its network cannot be built here.
+        ValueError: If the file is no such checkpoint, its network cannot be built here, or torch
+            has no such device.
     """
     content = read(path)
+    try:
+        torch.zeros(1, device=device).item()
+    except (AssertionError, ImportError, RuntimeError) as error:  # of absent and of unknown ones
+        raise ValueError(f"expected a device that torch has here, got {device}: {error}") from error
     about = content[KEY]
     try:
         labels = label_set(about["network"]["labels"])
@@ -106,4 +112,4 @@ def load_checkpoint(path: str | Path) -> Segmenter:
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} does not fit latentgraph {__version__}: {reason}") from error
-    return segmenter.eval()
+    return segmenter.to(device).eval()

@@ -12,7 +12,7 @@ from latentgraph.scannet import prepared
 from latentgraph.scannet.data_efficient import keep_annotated, read_annotated, read_scene_list
 from latentgraph.scannet.labels import LabelSet, label_set
 from latentgraph.scannet.prepare import prepare, prepared_folder
-from latentgraph.scannet.splits import spaces, split_of
+from latentgraph.scannet.splits import scans_of, spaces, split_of
 
 
 class ScanNet(Dataset):
@@ -100,6 +100,15 @@ class ScanNet(Dataset):
             warnings.warn(f"left out: {name}: {reason}", stacklevel=3)
         return sorted(report.remarks)
 
+    def lacking(self) -> tuple[str, ...]:
+        r"""Scans that the release has in this split and that are not among the scenes; none of
+        them where the scenes are generated rooms.
+        """
+        if "room" in prepared.read(self._file(0)):
+            return ()
+        there = set(self.scenes)
+        return tuple(name for name in scans_of(self.split) if name not in there)
+
     @staticmethod
     def _require(scenes: list[str], there: Container[str], otherwise: str) -> None:
         if missing := [scene for scene in scenes if scene not in there]:
@@ -111,8 +120,11 @@ class ScanNet(Dataset):
 
     def get(self, idx: int) -> Data:
         r"""The scene at this place of :attr:`scenes`, before the transform."""
-        content = prepared.read(self.folder / f"{self.scenes[idx]}.pt")
+        content = prepared.read(self._file(idx))
         data = prepared.to_data(content, self.labels, self.align)
         if self.annotated is not None and "y" in data:
             data.y = keep_annotated(data.y, self.annotated[data.name], data.name)
         return data
+
+    def _file(self, idx: int) -> Path:
+        return self.folder / f"{self.scenes[idx]}.pt"

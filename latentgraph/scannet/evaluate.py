@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from latentgraph.needs import need
 from latentgraph.scannet.checkpoint import load_checkpoint
 from latentgraph.scannet.dataset import ScanNet
 from latentgraph.scannet.label_file import describe_foreign, foreign_ids, read_ids
+from latentgraph.scannet.report import shortened
 from latentgraph.scannet.score import Score, confusion_matrix
 from latentgraph.scannet.votes import ONE_VOTE, Votes
 
@@ -39,7 +41,7 @@ def evaluate(
         devices: Processes that share the scenes, each with a device of its own.
 
     Returns:
-        The score, of all scenes together.
+        The score, of all scenes together; it names the scans of the split that are not there.
 
     Raises:
         FileNotFoundError: If the checkpoint is missing.
@@ -68,7 +70,7 @@ def evaluate(
     except lightning.utilities.exceptions.MisconfigurationException as error:
         raise ValueError(str(error)) from error
     trainer.validate(module, data, verbose=False)
-    return module.score()
+    return replace(module.score(), lacking=data.scenes(split).lacking())
 
 
 def evaluate_predictions(
@@ -89,26 +91,35 @@ def evaluate_predictions(
         out: Folder of the prepared scenes, by default ``prepared/`` in ``root``.
 
     Returns:
-        The score, of all scenes together.
+        The score, of all scenes together; it names the scans of the split that are not there.
 
     Raises:
         FileNotFoundError: If a file is missing, or there are no scenes of this split.
-        ValueError: If a file has other than one integer for each vertex, or the split has no
-            labels.
+        NotADirectoryError: If ``folder`` is no folder.
+        ValueError: If a file has other than one integer for each vertex, the split has no labels,
+            or ``folder`` is a release.
 
     Warns:
         UserWarning: For ids that are no class, and for files of no scene of the split.
     """
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"expected a folder with <scene>.txt of {split}, got {folder}")
+    if (Path(folder) / "scans").is_dir():
+        raise ValueError(
+            f"expected a folder with <scene>.txt of {split}, then that of the release, got {folder}"
+            " first, which has scans/"
+        )
     scenes = ScanNet(root, split, out, labels)
     there = {path.name for path in Path(folder).glob("*.txt")}
     wanted = [f"{scene}.txt" for scene in scenes.scenes]
     if missing := [name for name in wanted if name not in there]:
         raise FileNotFoundError(
             f"{folder}: expected a file for each of {len(wanted)} scenes of {split}, "
-            f"{len(missing)} are missing: {', '.join(missing)}"
+            f"{len(missing)} are missing: {shortened(missing)}"
         )
-    if surplus := sorted(there.difference(wanted)):
-        warnings.warn(f"not of {split}, and not scored: {', '.join(surplus)}", stacklevel=2)
+    lacking = scenes.lacking()
+    if surplus := sorted(there.difference(wanted, [f"{scan}.txt" for scan in lacking])):
+        warnings.warn(f"not of {split}, and not scored: {shortened(surplus)}", stacklevel=2)
     classes = scenes.labels.num_classes
     confusion = torch.zeros(classes, classes + 1, dtype=torch.int64)
     foreign: Counter[int] = Counter()
@@ -121,4 +132,4 @@ def evaluate_predictions(
         confusion += confusion_matrix(predicted, scene.y, classes)
     if foreign:
         warnings.warn(describe_foreign(foreign, scenes.labels), stacklevel=2)
-    return Score(confusion, scenes.labels)
+    return Score(confusion, scenes.labels, lacking)

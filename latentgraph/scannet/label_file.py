@@ -2,6 +2,7 @@ r"""Predictions as the benchmark takes them: a text file with the id of a vertex
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentgraph.scannet.labels import IGNORE_INDEX, LabelSet
 
-_INTEGER = re.compile(rb"[ \t]*-?\d{1,18}[ \t\r]*")
+_INTEGER = re.compile(rb"[ \t]*[+-]?\d{1,18}[ \t\r]*")
 _NAMED = 7
 
 
@@ -24,7 +25,8 @@ def read_ids(content: bytes, num_vertices: int, name: str) -> NDArray[np.int64]:
     r"""The id of each vertex.
 
     Args:
-        content: A line for each vertex, ended as on any system; the last one need not end.
+        content: A line for each vertex, ended as on any system; the last one need not end. Signs
+            and blanks around a number are read, as the benchmark reads them.
         num_vertices: How many there are to be.
         name: Of the file, for errors.
 
@@ -41,6 +43,8 @@ def read_ids(content: bytes, num_vertices: int, name: str) -> NDArray[np.int64]:
     if len(value_of) < len(set(lines)):
         number, line = next((i, line) for i, line in enumerate(lines, 1) if line not in value_of)
         shown = repr(line[:40].strip())[1:]  # without the b of bytes
+        if line.startswith(codecs.BOM_UTF8):
+            shown = "a byte order mark before it, which the benchmark does not read"
         raise ValueError(f"{name}: expected an integer on line {number}, got {shown}")
     if len(lines) != num_vertices:
         raise ValueError(

@@ -42,8 +42,8 @@ def predict(
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If the source or the checkpoint cannot be used, or ``out`` is where the source
-            lies.
+        ValueError: If the source, the checkpoint or the device cannot be used, or ``out`` is where
+            the source lies.
         NotADirectoryError: If ``out`` is a file.
         ImportError: Without a package that is needed.
 
@@ -53,7 +53,7 @@ def predict(
     """
     if checkpoint is None:
         raise FileNotFoundError(f"no checkpoint given; {HOW_TO_GET_ONE}")
-    segmenter = load_checkpoint(checkpoint).to(device)
+    segmenter = load_checkpoint(checkpoint, device)
     folder = folder_for(out, "predictions", source)
     picture = Picture(read_scan(source, unit, up), segmenter.labels)
     predicted = picture.add_prediction(segmenter, votes).numpy()

@@ -127,6 +127,8 @@ def read_scan(path: str | Path, unit: str = "m", up: str = "z") -> Scan:
         )
 
     files = scan_files(path)
+    if "mesh" not in files and (found := [*path.glob("scans*/*/")]):
+        raise ScanError(f"{path}: expected one scan, got the root of {len(found)}: {min(found)}?")
     scan = _scan(path.name, read_points(path / f"{path.name}{MESH}"))
     _add_truth(scan, files)
     if "rooms" in files:

@@ -3,6 +3,7 @@ r"""What came of a set of scans: which can be used, which cannot and why, what w
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from latentgraph.scannet.splits import SPLITS, scans_of, split_of
@@ -56,7 +57,7 @@ class Report:
         for name in sorted(self.remarks):
             for remark in self.remarks[name]:
                 scans[remark].append(name)
-        lines = [f"{_shortened(names)}: {remark}" for remark, names in scans.items()]
+        lines = [f"{shortened(names)}: {remark}" for remark, names in scans.items()]
         lines += [f"no class: {name}: {'; '.join(un)}" for name, un in sorted(self.unknown.items())]
         lines += [f"left out: {name}: {reason}" for name, reason in sorted(self.left_out.items())]
         lines += [_compared(split, names) for split, names in self.lacking.items()]
@@ -68,7 +69,8 @@ class Report:
         return "\n".join(lines)
 
 
-def _shortened(names: list[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
+    r"""The first three names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.scannet.labels import LabelSet
+from latentgraph.scannet.report import shortened
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -82,6 +83,7 @@ class Score:
     Args:
         confusion: (C, C + 1), what :func:`confusion_matrix` returns, added up over all scenes.
         labels: The classes.
+        lacking: Scans of the split that are not counted, since they are not there.
 
     Raises:
         ValueError: If the shape is not that of the classes.
@@ -89,6 +91,7 @@ class Score:
 
     confusion: Tensor
     labels: LabelSet
+    lacking: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = (self.labels.num_classes, self.labels.num_classes + 1)
@@ -136,7 +139,7 @@ class Score:
         return [name for name, gone in zip(self.labels.names, missing, strict=True) if gone]
 
     def __str__(self) -> str:
-        r"""A table of the classes in percent, then what is absent, then the means.
+        r"""A table of the classes in percent, then what is absent, the means, what is lacking.
 
         Beside the value of a class stand the vertices that have it, those of them that were
         found, and those that have it or were taken for it.
@@ -170,6 +173,9 @@ class Score:
             number = self.labels.num_classes
             zero = 100 * self.miou_absent_as_zero
             lines.append(f"mIoU of all {number} classes, 0 for absent ones: {zero:.1f}")
+        if self.lacking:
+            names = shortened(self.lacking)
+            lines.append(f"{len(self.lacking)} scans of the split not there, not scored: {names}")
         lines.append(f"mIoU: {100 * self.miou:.1f}")
         return "\n".join(lines)
 

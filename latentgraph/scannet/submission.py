@@ -81,13 +81,9 @@ def submit(
 
     Raises:
         FileNotFoundError: If there is no checkpoint, or no test scan.
-        ValueError: If the checkpoint or one of the scans cannot be used.
+        ValueError: If the checkpoint, the device or one of the scans cannot be used.
     """
-    segmenter = load_checkpoint(checkpoint)
-    try:
-        segmenter.to(device)
-    except (AssertionError, RuntimeError) as error:  # of a torch without it, or an unknown name
-        raise ValueError(f"device {device}: {error}") from error
+    segmenter = load_checkpoint(checkpoint, device)
     labels = segmenter.labels
     scans = _test_scans(root)
     with into_place(out) as part:

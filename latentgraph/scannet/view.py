@@ -47,8 +47,8 @@ def view(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the source or the checkpoint cannot be used, there is no such block, or
-            ``out`` is where the source lies.
+        ValueError: If the source, the checkpoint or the device cannot be used, there is no such
+            block, or ``out`` is where the source lies.
         NotADirectoryError: If ``out`` is a file.
         ImportError: Without a package that is needed.
 
@@ -58,7 +58,7 @@ def view(
     """
     if block is not None and checkpoint is None:
         raise ValueError(f"expected a checkpoint, which has the block {block!r}, got none")
-    segmenter = None if checkpoint is None else load_checkpoint(checkpoint).to(device)
+    segmenter = None if checkpoint is None else load_checkpoint(checkpoint, device)
     folder = folder_for(out, "views", source)
     scan = read_scan(source, unit, up)
     picture = Picture(scan, SCANNET20 if segmenter is None else segmenter.labels)

@@ -53,6 +53,14 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("device", ["abacus", "cuda:77", "meta"])
+def test_a_device_that_is_not_there(tmp_path: Path, segmenter: Segmenter, device: str) -> None:
+    save_checkpoint(segmenter, tmp_path / "a.ckpt")
+    expected = f"expected a device that torch has here, got {device}: "
+    with pytest.raises(ValueError, match=expected):
+        load_checkpoint(tmp_path / "a.ckpt", device)
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return print, ("this must not run",)

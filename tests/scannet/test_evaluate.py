@@ -11,6 +11,7 @@ from latentgraph.scannet.evaluate import evaluate, evaluate_predictions
 from latentgraph.scannet.label_file import write_ids
 from latentgraph.scannet.network_config import NetworkConfig
 from latentgraph.scannet.segmenter import Segmenter
+from latentgraph.scannet.splits import scans_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The '.*dataloader' does not have many workers",
@@ -34,6 +35,7 @@ def test_vertices_of_all_scenes_are_counted(
         expected += confusion_matrix(segmenter.predict(scene), scene.y, 20)
     assert torch.equal(score.confusion, expected)
     assert score.labels == segmenter.labels
+    assert score.lacking == ()  # of the release: these are generated
 
 
 def test_a_split_without_scenes(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -70,6 +72,7 @@ def test_predictions_of_any_tool(predictions: Path, tmp_path: Path) -> None:
     score = evaluate_predictions(predictions, tmp_path)
     assert score.miou == 1.0
     assert score.confusion.sum() == 2 * (NYU40 > 0).sum()
+    assert score.lacking == tuple(scans_of("val")[2:])
     ids = NYU40.copy()
     ids[:5] = 5  # half of the wall of one scan is taken for a chair
     (predictions / "scene0011_00.txt").write_bytes(write_ids(ids.tolist()))
@@ -101,8 +104,16 @@ def test_predictions_that_do_not_fit(
     predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["evaluate", "--predictions", str(predictions), str(tmp_path)]
+    # Scans of the split that are not there do not go without a word, nor what others say of them.
+    (predictions / "scene0015_00.txt").write_bytes(b"1\n")
     assert main(command) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "mIoU: 100.0"
+    said = capsys.readouterr()
+    names = "scene0015_00, scene0019_00, scene0019_01 and 307 more"
+    assert said.out.splitlines()[-2:] == [
+        f"310 scans of the split not there, not scored: {names}",
+        "mIoU: 100.0",
+    ]
+    assert not said.err
     assert main([*command, "--labels", "scannet200", "--split", "train"]) == 1
     assert "no scans of train under" in capsys.readouterr().err
     path = predictions / "scene0011_01.txt"
@@ -115,5 +126,11 @@ def test_predictions_that_do_not_fit(
     assert main(command) == 1
     said = "expected a file for each of 2 scenes of val, 1 are missing: scene0011_01.txt"
     assert said in capsys.readouterr().err
+    for folder, said in {
+        tmp_path: "then that of the release",
+        path: "with <scene>.txt of val, got",
+    }.items():
+        assert main(["evaluate", str(folder), str(predictions), "--predictions"]) == 1
+        assert said in capsys.readouterr().err
     assert main(["evaluate", "a.ckpt", "root", "--labels", "scannet20"]) == 2
     assert "--labels goes with --predictions" in capsys.readouterr().err

@@ -14,7 +14,14 @@ def test_what_is_written_is_read() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"3\n-1\n39\n", b"3\n-1\n39", b"3\r\n-1\r\n39\r\n", b" 3\n-1 \n\t39\n ", b"03\n-1\n39\r\n\r"],
+    [
+        b"3\n-1\n39\n",
+        b"3\n-1\n39",
+        b"3\r\n-1\r\n39\r\n",
+        b" 3\n-1 \n\t39\n ",
+        b"03\n-1\n39\r\n\r",
+        b"+3\n-1\n+39",
+    ],
 )
 def test_lines_of_every_system(content: bytes) -> None:
     np.testing.assert_array_equal(read_ids(content, 3, "a.txt"), [3, -1, 39])
@@ -28,6 +35,8 @@ def test_lines_of_every_system(content: bytes) -> None:
         (b"3\n\n1\n", "on line 2, got ''"),
         (b"3 4\n5\n1\n", "on line 1, got '3 4'"),
         (b"3\n1_0\n1\n", "on line 2, got '1_0'"),
+        (b"3\n+-1\n1\n", r"on line 2, got '\+-1'"),
+        (b"\xef\xbb\xbf3\n1\n1\n", "on line 1, got a byte order mark before it"),
         (b"3\n" + b"9" * 70 + b"\n1\n", f"on line 2, got '{'9' * 40}'"),
         ("３\n1\n1\n".encode(), r"on line 1, got '\\xef\\xbc\\x93'"),
         (b"3\n1\n", "expected 3 lines, one for each vertex, got 2"),

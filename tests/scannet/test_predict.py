@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentgraph.cli import main
 from latentgraph.scannet import ScanError
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.labels import SCANNET20
@@ -66,6 +67,17 @@ def test_a_generated_test_scan(checkpoint: Path, tmp_path: Path) -> None:
     text = page.read_text()
     assert "True labels" not in text
     assert "will be wrong" not in text
+
+
+def test_a_device_that_is_not_there(
+    cloud: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("predict", "view"):
+        out = tmp_path / command
+        arguments = [command, str(cloud), "--checkpoint", str(checkpoint), "--out", str(out)]
+        assert main([*arguments, "--device", "cuda:77"]) == 1
+        assert "expected a device that torch has here, got cuda:77: " in capsys.readouterr().err
+        assert not out.exists()
 
 
 def test_a_file_of_ones_own(

@@ -150,6 +150,14 @@ def test_rooms_of_generated_scenes(make_scan: MakeScan) -> None:
             read_scan(folder)
 
 
+def test_a_release_in_place_of_a_scan(make_scan: MakeScan, tmp_path: Path) -> None:
+    for name in ("scene0011_00", "scene0707_00"):
+        make_scan(name)
+    one = tmp_path / "scans" / "scene0011_00"
+    with pytest.raises(ScanError, match=f"expected one scan, got the root of 2: {one}[?]$"):
+        read_scan(tmp_path)
+
+
 def test_no_mesh(make_scan: MakeScan) -> None:
     with pytest.raises(ScanError, match=r"scene0000_00_vh_clean_2\.ply: no such file"):
         read_scan(make_scan(mesh=None))

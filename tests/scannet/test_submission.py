@@ -200,7 +200,7 @@ def test_a_scan_that_cannot_be_used_leaves_no_zip(
     assert "scene0708_00_vh_clean_2.ply: not a PLY file" in capsys.readouterr().err
     assert list(out.iterdir()) == []
     assert main([*command, "--device", "abacus"]) == 1
-    assert "device abacus: " in capsys.readouterr().err
+    assert "torch has here, got abacus: " in capsys.readouterr().err
     with pytest.raises(ValueError, match="scene0708_00"):
         submit(tmp_path / "a.ckpt", tmp_path, out / "a.zip", progress=False)
 
