@@ -1,8 +1,9 @@
-r"""Units and axes of scans that are not in meters or have another axis up than z."""
+r"""Units, axes and origins: scans not in meters, with another axis up than z, far from zero."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048, "in": 0.0254}
 r"""Lengths in meters."""
 
 AXES = ("x", "y", "z")
+
+COARSEST = 1e-3
+r"""What positions may be rounded to, meters."""
 
 LOW, HIGH = 1.5, 6.0
 r"""Between these heights, in meters, unit and axis of a scan of rooms are probably right."""
@@ -34,12 +38,32 @@ def in_meters(points: Points, unit: str = "m", up: str = "z") -> Points:
     if up not in AXES:
         raise ValueError(f"expected x, y or z as the axis that goes up, got {up!r}")
     turn = 2 - AXES.index(up)
-    normal = points.normal
+    pos, normal = points.pos, points.normal
     return replace(
         points,
-        pos=np.roll(points.pos, turn, axis=1) * np.float32(UNITS[unit]),
+        pos=np.roll(pos, turn, axis=1) * pos.dtype.type(UNITS[unit]),
         normal=None if normal is None else np.roll(normal, turn, axis=1),
     )
+
+
+def near_zero(pos: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    r"""Positions in single precision, and where they are zero: (0, 0, 0) unless that rounds them.
+
+    Args:
+        pos: (V, 3), meters. Float32 is rounded already and stays where it is.
+
+    Returns:
+        (V, 3), and their origin, (3,) whole meters.
+    """
+    origin = np.zeros(3)
+    if pos.dtype != np.float32 and spacing(pos) > COARSEST:
+        origin = np.floor(np.median(pos, axis=0))
+    return (pos - origin if origin.any() else pos).astype(np.float32, copy=False), origin
+
+
+def spacing(pos: NDArray[np.floating[Any]]) -> float:
+    r"""From one number of single precision to the next, in meters, where they lie widest apart."""
+    return float(np.spacing(np.float32(np.abs(pos).max(initial=0))))
 
 
 def height(pos: NDArray[np.float32]) -> float:

@@ -13,7 +13,7 @@ from latentgraph.scannet.into_place import into_place
 
 def write_ply(
     path: Path,
-    pos: NDArray[np.float32],
+    pos: NDArray[np.floating[Any]],
     color: NDArray[np.uint8],
     faces: NDArray[np.integer[Any]] | None = None,
     label: NDArray[np.integer[Any]] | None = None,
@@ -22,12 +22,13 @@ def write_ply(
 
     Args:
         path: File to write.
-        pos: (V, 3), meters.
+        pos: (V, 3), meters, written as ``double`` where they are float64, else as ``float``.
         color: (V, 3), red, green, blue.
         faces: (F, 3), corners of the triangles.
         label: (V,), from 0 to 65,535, written as ``ushort label``.
     """
-    fields = [(name, "<f4", "float") for name in ("x", "y", "z")]
+    number = ("<f8", "double") if pos.dtype == np.float64 else ("<f4", "float")
+    fields = [(name, *number) for name in ("x", "y", "z")]
     fields += [(name, "u1", "uchar") for name in ("red", "green", "blue", "alpha")]
     if label is not None:
         fields.append(("label", "<u2", "ushort"))

@@ -33,14 +33,15 @@ class Points:
     r"""What one file says about V points.
 
     Args:
-        pos: Positions, (V, 3) float32, in the file's own unit and axes (meters, z up in ScanNet).
+        pos: Positions, (V, 3), in the file's own unit and axes (meters, z up in ScanNet); float32
+            where they were read in single precision, else float64.
         color: Colors, (V, 3) uint8, or None.
         normal: Normals, (V, 3) float32, of length 1, or 0 where the file has none; or None.
         faces: Corners of the triangles, (F, 3) int64, or None.
         label: The property ``label``, (V,) int64, or None. In ScanNet these are NYU40 ids.
     """
 
-    pos: NDArray[np.float32]
+    pos: NDArray[np.floating[Any]]
     color: NDArray[np.uint8] | None = None
     normal: NDArray[np.float32] | None = None
     faces: NDArray[np.int64] | None = None
@@ -84,7 +85,7 @@ def read_points(path: str | Path) -> Points:
         raise ScanError(f"{path}: expected a file of type {known}, got {kind or 'none'}")
     if len(points) == 0:
         raise ScanError(f"{path}: the file has no points")
-    bad = int((~np.isfinite(points.pos)).any(axis=1).sum())
+    bad = int((~np.isfinite(_floats(points.pos))).any(axis=1).sum())
     if bad:
         raise ScanError(f"{path}: {bad} of {len(points)} points have NaN or infinite coordinates")
     return points
@@ -139,7 +140,7 @@ def _read_ply(path: Path) -> Points:
     if faces is not None and len(faces) and not 0 <= faces.min() <= faces.max() < len(pos):
         raise ScanError(f"{path}: a face has a corner that is none of the {len(pos)} vertices")
     return Points(
-        pos=_floats(pos),
+        pos=_positions(pos),
         color=None if color is None else _bytes(color, path),
         normal=None if normal is None else _unit(normal),
         faces=faces,
@@ -170,7 +171,7 @@ def _read_table(path: Path) -> Points:
 def _from_columns(columns: dict[str, NDArray[Any]], path: Path) -> Points:
     color, normal, label = (columns.get(name) for name in ("color", "normal", "label"))
     return Points(
-        pos=_floats(columns["pos"]),
+        pos=_positions(columns["pos"]),
         color=None if color is None else _bytes(color, path),
         normal=None if normal is None else _unit(normal),
         label=None if label is None else _whole(label.reshape(-1), path),
@@ -209,7 +210,7 @@ def _read_mesh(path: Path, kind: str) -> Points:
         uv, material = np.asarray(mesh.triangle_uvs), np.asarray(mesh.triangle_material_ids)
         color = colors_of_pictures(len(pos), faces, uv, material, pictures)
     return Points(
-        pos=_floats(pos),
+        pos=_floats(pos),  # Open3D parses them in single precision
         color=_bytes(color, path) if len(color) else None,
         normal=_unit(normal) if len(normal) else None,
         faces=faces if len(faces) else None,
@@ -236,9 +237,13 @@ def _triangles(face: NDArray[Any]) -> NDArray[np.int64] | None:
     return np.array(corners, dtype=np.int64)
 
 
+def _positions(values: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    return values if values.dtype == np.float32 else values.astype(np.float64)
+
+
 def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused later
-        return values.astype(np.float32)
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused
+        return values.astype(np.float32, copy=False)
 
 
 def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:

@@ -60,5 +60,5 @@ def predict(
     colors = np.array(picture.labels.colors, dtype=np.uint8)[predicted]
     ids = picture.labels.decode(predicted)
     folder.mkdir(parents=True, exist_ok=True)
-    write_ply(folder / "prediction.ply", picture.scan.pos, colors, picture.scan.faces, ids)
+    write_ply(folder / "prediction.ply", picture.scan.place, colors, picture.scan.faces, ids)
     return picture.write_page(folder)

@@ -6,17 +6,17 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentgraph.scannet.frame import in_meters
+from latentgraph.scannet.frame import COARSEST, in_meters, near_zero, spacing
 from latentgraph.scannet.normals import estimate_normals, vertex_normals
 from latentgraph.scannet.points import Points, ScanError, read_points
 from latentgraph.scannet.truth import NUM_NYU40, TABLE_NAME, read_label_table, read_truth
 
 MESH = "_vh_clean_2.ply"
-COARSEST = 1e-3  # meters between neighboring float32 numbers
 FILES = {
     "mesh": MESH,
     "labels": "_vh_clean_2.labels.ply",
@@ -34,7 +34,7 @@ class Scan:
 
     Args:
         name: Name of the scan, or of the file without its ending.
-        pos: Positions, (V, 3) float32, meters, z up.
+        pos: Positions, (V, 3) float32, meters, z up, from :attr:`origin`.
         color: Colors, (V, 3) uint8.
         normal: Normals, (V, 3) float32, of length 1 or 0.
         faces: Corners of the triangles, (F, 3) int64, or None.
@@ -44,6 +44,8 @@ class Scan:
         room: Room of the vertex, (V,) int64, or None; generated scenes have it.
         alignment: Turns and moves the scan to the axes of its room, (4, 4) float64, or None.
         generated: Whether it says that ``latentgraph rooms`` made it.
+        origin: Where positions are zero, (3,) float64, meters: (0, 0, 0) unless they are so far
+            from there that single precision would round them to more than 1 mm.
         unknown: Categories and label ids that are no class, left unannotated, a line each.
         remarks: What else was odd and how it was dealt with, a line each.
     """
@@ -59,8 +61,14 @@ class Scan:
     room: NDArray[np.int64] | None = None
     alignment: NDArray[np.float64] | None = None
     generated: bool = False
+    origin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     unknown: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> NDArray[np.floating[Any]]:
+        r"""Positions where the files have them, (V, 3); float64 unless :attr:`origin` is zero."""
+        return self.pos + self.origin if self.origin.any() else self.pos
 
 
 def find_scans(root: str | Path) -> list[Path]:
@@ -148,8 +156,11 @@ def _read_file(path: Path, unit: str, up: str) -> Scan:
 
 def _scan(name: str, points: Points) -> Scan:
     remarks = []
-    step = float(np.spacing(np.abs(points.pos).max(initial=0)))
-    if step > COARSEST:
+    pos, origin = near_zero(points.pos)
+    if origin.any():
+        moved = ", ".join(f"{meters:.0f}" for meters in origin)
+        remarks.append(f"coordinates far from zero: counted from {moved} m")
+    if (step := spacing(pos)) > COARSEST:
         remarks.append(
             f"coordinates so far from zero that they are rounded to {step:g} m: move them to zero"
         )
@@ -158,11 +169,11 @@ def _scan(name: str, points: Points) -> Scan:
         remarks.append("no colors: gray is taken")
         color = np.full((len(points), 3), 128, dtype=np.uint8)
     if normal is None and points.faces is not None:
-        normal = vertex_normals(points.pos, points.faces)
+        normal = vertex_normals(pos, points.faces)
     elif normal is None:
         remarks.append("no normals and no faces: normals are estimated")
-        normal = estimate_normals(points.pos)
-    return Scan(name, points.pos, color, normal, points.faces, remarks=remarks)
+        normal = estimate_normals(pos)
+    return Scan(name, pos, color, normal, points.faces, origin=origin, remarks=remarks)
 
 
 def _add_truth(scan: Scan, files: dict[str, Path]) -> None:
@@ -232,4 +243,5 @@ def _add_info(scan: Scan, path: Path) -> None:
     except ValueError:
         scan.remarks.append(f"axisAlignment in {path.name} is not 16 numbers: left out")
         return
+    matrix[:3, 3] += matrix[:3, :3] @ scan.origin
     scan.alignment = matrix

@@ -73,5 +73,5 @@ def view(
     if ply:
         for coloring in [*picture.colorings, *single]:
             file = re.sub(r"\W+", "_", coloring.title.lower()).strip("_")
-            write_ply(folder / f"{file}.ply", scan.pos, coloring.rgb(), scan.faces)
+            write_ply(folder / f"{file}.ply", scan.place, coloring.rgb(), scan.faces)
     return picture.write_page(folder)

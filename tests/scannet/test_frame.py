@@ -3,7 +3,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from latentgraph.scannet.frame import UNITS, doubt, height, in_meters
+from latentgraph.scannet.frame import UNITS, doubt, height, in_meters, near_zero
 from latentgraph.scannet.points import Points
 
 VERTICES = 7
@@ -45,6 +45,26 @@ def test_meters_with_z_up_stay_as_they_are(points: Points) -> None:
     made = in_meters(points)
     for field in fields(Points):
         assert np.array_equal(getattr(made, field.name), getattr(points, field.name))
+
+
+def test_what_is_far_from_zero_keeps_its_digits() -> None:
+    near = np.random.default_rng(0).uniform(0, 5, (VERTICES, 3))
+    there = np.array([456_789.0, 5_432_109.0, -431.0])
+    pos, origin = near_zero(near + there)
+    assert pos.dtype == np.float32
+    np.testing.assert_allclose(pos + origin, near + there, rtol=0, atol=1e-6)
+    assert np.array_equal(origin, np.floor(origin))
+    # One stray point at zero does not move the others back.
+    pos, origin = near_zero(np.vstack([near + there, np.zeros(3)]))
+    np.testing.assert_allclose(pos[:-1] + origin, near + there, rtol=0, atol=1e-6)
+
+
+def test_what_is_near_zero_or_rounded_already_stays() -> None:
+    near = np.random.default_rng(0).uniform(-999, 999, (VERTICES, 3))
+    for pos in (near, near.astype(np.float32), (near + 1e6).astype(np.float32), near[:0]):
+        found, origin = near_zero(pos)
+        assert np.array_equal(found, pos.astype(np.float32))
+        assert not origin.any()
 
 
 def test_other_units_and_axes(points: Points) -> None:

@@ -27,3 +27,6 @@ def test_what_is_written_is_read(tmp_path: Path, with_faces: bool, with_labels: 
     assert (found.label is None) == (label is None)
     assert label is None or (found.label == label).all()
     assert path.read_bytes().startswith(b"ply\nformat binary_little_endian 1.0\n")
+    far = pos + np.float64(1e6)
+    write_ply(path, far, color)
+    assert (read_points(path).pos == far).all()

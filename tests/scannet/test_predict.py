@@ -69,6 +69,18 @@ def test_a_generated_test_scan(checkpoint: Path, tmp_path: Path) -> None:
     assert "will be wrong" not in text
 
 
+def test_a_prediction_lies_where_the_scan_does(checkpoint: Path, tmp_path: Path) -> None:
+    there = np.random.default_rng(0).uniform(0, 3, (VERTICES, 3))
+    there += np.array([456_789, 5_432_109, 431])
+    np.savetxt(tmp_path / "map.xyz", there, fmt="%.9f")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        page, _ = predict(tmp_path / "map.xyz", checkpoint, tmp_path / "out")
+    assert "counted from" in " ".join(str(warning.message) for warning in caught)
+    found = read_points(page.parent / "prediction.ply").pos
+    np.testing.assert_allclose(found, there, rtol=0, atol=1e-6)
+
+
 def test_a_device_that_is_not_there(
     cloud: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from raw_scans import (
     MakeScan,
     grid,
     mesh_bytes,
+    ply_bytes,
 )
 
 from latentgraph.scannet.points import ScanError
@@ -118,6 +119,32 @@ def test_coordinates_too_far_from_zero_are_remarked_on(tmp_path: Path) -> None:
         path.write_bytes(mesh_bytes(pos + np.float32(offset), color, faces))
         remarks = read_scan(path).remarks
         assert any("rounded to 0.00195312 m: move them to zero" in r for r in remarks) == said
+
+
+def test_coordinates_of_maps_keep_their_millimeters(tmp_path: Path) -> None:
+    pos, _, _ = grid()
+    there = np.array([456_789.123, 5_432_109.876, 431.5])
+    path = tmp_path / "kitchen.xyz"
+    np.savetxt(path, 100 * (pos + there), fmt="%.3f")
+    scan = read_scan(path, unit="cm")
+    np.testing.assert_allclose(scan.place, pos + there, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(np.ptp(scan.pos, axis=0), np.ptp(pos, axis=0), atol=2e-5)
+    said = [remark for remark in scan.remarks if "zero" in remark]
+    assert said == ["coordinates far from zero: counted from 456789, 5432110, 431 m"]
+
+
+def test_an_alignment_is_of_coordinates_as_they_were(make_scan: MakeScan) -> None:
+    folder = make_scan(info="axisAlignment = 0 -1 0 2 1 0 0 3 0 0 1 5 0 0 0 1")
+    pos, _, faces = grid()
+    path = folder / "scene0000_00_vh_clean_2.ply"
+    vertex = [(name, "double", pos[:, i] + 1e6) for i, name in enumerate("xyz")]
+    path.write_bytes(ply_bytes(vertex, faces))
+    scan = read_scan(folder)
+    assert scan.origin.any()
+    assert scan.alignment is not None
+    turned = scan.pos @ scan.alignment[:3, :3].T + scan.alignment[:3, 3]
+    expected = np.stack([2 - pos[:, 1] - 1e6, pos[:, 0] + 1e6 + 3, pos[:, 2] + 1e6 + 5], axis=1)
+    np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-5)
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
