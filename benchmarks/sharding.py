@@ -177,8 +177,7 @@ def main() -> None:
     name = "sharding" if args.allocator == "keeping" else "sharding_default"
     publish(report(machine, rows, args.allocator), args.out, f"{name}.md")
     results = {"machine": machine, "rows": rows}
-    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "
-")
+    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
