@@ -145,6 +145,7 @@ bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.streaming $(ARGS)
 	$(PY) -m benchmarks.prepare
 	$(PY) -m benchmarks.own_scan
+	$(PY) -m benchmarks.looks
 
 tables: $(STAMP) ## parameters and multiply-adds of the seeds' networks, into benchmarks/results
 	$(PY) -m benchmarks.seed_tables $(ARGS)
