@@ -2,6 +2,7 @@ r"""What a checkpoint carries, and how it is read: without running what is in it
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Seg
     try:
         torch.zeros(1, device=device).item()
     except (AssertionError, ImportError, RuntimeError) as error:  # of absent and of unknown ones
-        raise ValueError(f"expected a device that torch has here, got {device}: {error}") from error
+        reason = re.split(r"\.?\s*\n|\. ", str(error))[0]  # the rest is long
+        raise ValueError(
+            f"expected a device that torch has here, got {device}: {reason}"
+        ) from error
     about = content[KEY]
     try:
         labels = label_set(about["network"]["labels"])
