@@ -83,7 +83,7 @@ class Score:
     Args:
         confusion: (C, C + 1), what :func:`confusion_matrix` returns, added up over all scenes.
         labels: The classes.
-        lacking: Scans of the split that are not counted, since they are not there.
+        lacking: Scans of the split that are not counted, since they are not there or left out.
 
     Raises:
         ValueError: If the shape is not that of the classes.
@@ -175,7 +175,9 @@ class Score:
             lines.append(f"mIoU of all {number} classes, 0 for absent ones: {zero:.1f}")
         if self.lacking:
             names = shortened(self.lacking)
-            lines.append(f"{len(self.lacking)} scans of the split not there, not scored: {names}")
+            lines.append(
+                f"{len(self.lacking)} scans of the split not prepared, not scored: {names}"
+            )
         lines.append(f"mIoU: {100 * self.miou:.1f}")
         return "\n".join(lines)
 

@@ -110,7 +110,7 @@ def test_predictions_that_do_not_fit(
     said = capsys.readouterr()
     names = "scene0015_00, scene0019_00, scene0019_01 and 307 more"
     assert said.out.splitlines()[-2:] == [
-        f"310 scans of the split not there, not scored: {names}",
+        f"310 scans of the split not prepared, not scored: {names}",
         "mIoU: 100.0",
     ]
     assert not said.err
