@@ -15,7 +15,7 @@ from benchmarks.streaming.subject import BURST_SECONDS
 
 HEAD = """# LatentGNN, GlobalContext and their peers
 
-{environment}
+`make bench`: {environment}
 
 Every entry runs in a process of its own. Two that are compared take turns after a warm-up call;
 times are medians with quartiles, and ratios medians of the ratios of the pairs. Short calls come in

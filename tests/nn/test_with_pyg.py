@@ -14,7 +14,15 @@ from torch_geometric.sampler import BaseSampler, NodeSamplerInput, SamplerOutput
 from torch_geometric.typing import WITH_PYG_LIB, WITH_TORCH_SPARSE
 from torch_geometric.utils import k_hop_subgraph, to_dense_batch
 
-from latentgraph.nn import LatentToLatentConv, LatentToVisibleConv, NonLocal, VisibleToLatentConv
+from latentgraph.nn import (
+    GlobalContext,
+    LatentAggregation,
+    LatentToLatentConv,
+    LatentToVisibleConv,
+    NonLocal,
+    OnGrid,
+    VisibleToLatentConv,
+)
 from latentgraph.out_of_core import stream_chunks
 
 EVERY = (*BLOCKS, "non_local")
@@ -198,6 +206,27 @@ def test_a_summary_counts_the_parameters_of_a_block(name) -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1].startswith(shape)
     assert cells[2:] == [shape, f"{count:,}"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments"),
+    [
+        (VisibleToLatentConv(), (torch.ones(7, 5), None, torch.ones(7, 3))),
+        (LatentToLatentConv(), (torch.ones(3, 5),)),
+        (LatentToVisibleConv(), (torch.ones(3, 5), None, torch.ones(7, 3))),
+        (OnGrid(GlobalContext(5, ratio=0.5)), (torch.ones(2, 5, 3, 7),)),
+        (LatentAggregation(5, 3), (torch.ones(7, 5),)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_summary_shows_every_layer(layer, arguments) -> None:
+    out = layer(*arguments)
+    row = summary(layer, *arguments).splitlines()[3]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    is_learned = any(True for _ in layer.parameters())
+    assert cells[0] == type(layer).__name__
+    assert cells[2] == str(list(out.shape))
+    assert cells[3] == (f"{sum(p.numel() for p in layer.parameters()):,}" if is_learned else "--")
 
 
 def test_layers_are_message_passing_and_can_be_explained() -> None:
