@@ -50,6 +50,11 @@ ROWS = {
 }
 
 
+def some_graphs(graphs: Ragged | None, x: Tensor) -> Ragged:
+    r"""The graphs of the nodes, where None stands for one of all of them."""
+    return Ragged(torch.zeros(len(x), dtype=torch.int64), 1) if graphs is None else graphs
+
+
 class GridMeans(nn.Module):
     r"""Mean pooling over the cells of a grid whose edge is the rms radius of the scene, and MLP."""
 
@@ -64,9 +69,9 @@ class GridMeans(nn.Module):
         cell = torch.floor(affinity_x[:, :2] / SCALE)
         return (cell.unsqueeze(0) == cell.unsqueeze(1)).all(2).float()
 
-    def forward(self, x: Tensor, graphs: Ragged, affinity_x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, graphs: Ragged | None, affinity_x: Tensor) -> Tensor:
         cell = torch.floor(affinity_x[:, :2] / SCALE).long()
-        key = torch.cat([graphs.batch.unsqueeze(1), cell], 1)
+        key = torch.cat([some_graphs(graphs, x).batch.unsqueeze(1), cell], 1)
         out: Tensor = self.context(x, torch.unique(key, dim=0, return_inverse=True)[1])
         return out
 
@@ -90,7 +95,8 @@ class PlacedNonLocal(nn.Module):
         theta, phi = self.theta(seen), self.phi(seen)
         return (theta @ phi.T / theta.size(1) ** 0.5).softmax(1)
 
-    def forward(self, x: Tensor, graphs: Ragged, affinity_x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, graphs: Ragged | None, affinity_x: Tensor) -> Tensor:
+        graphs = some_graphs(graphs, x)
         received = x.new_empty(x.size(0), self.g.out_features)
         for b in range(graphs.batch_size):
             own = graphs.batch == b

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.apartments.blocks import GridMeans, PlacedNonLocal
+from benchmarks.apartments.blocks import GridMeans, PlacedNonLocal, some_graphs
 from latentgraph.functional import Ragged
 from latentgraph.inspection.affinity import dense
 from latentgraph.nn import LatentGNN
@@ -56,7 +56,7 @@ def calls(segmenter: Any, scene: Any) -> list[tuple[nn.Module, tuple[Any, ...], 
 
     def keep(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], level: int) -> None:
         room = levels.pool(voxels.room, level, "min")
-        graphs = args[1] or Ragged(torch.zeros(len(room), dtype=torch.int64), 1)
+        graphs = some_graphs(args[1], room)
         pos = levels.pool(voxels.pos, level)
         found.append((block, (args[0], graphs, kwargs.get("affinity_x")), room, pos))
 
