@@ -208,7 +208,7 @@ def naive_ply(content: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def _tokens(body: bytes) -> Callable[[str], Any]:
-    tokens = iter(body.split())
+    tokens = iter(re.findall(rb"[^\s\x1c-\x1f]+", body))  # blanks are those of Python's strings
     return lambda kind: (float if SIZES[kind] in "fd" else int)(next(tokens))
 
 
@@ -229,7 +229,8 @@ def _require_points(points: Points, content: bytes) -> None:
     vertex = rows["vertex"]
     assert np.isfinite(points.pos).all()
     pos = [[row[axis] for axis in "xyz"] for row in vertex]
-    np.testing.assert_array_equal(points.pos, np.array(pos, np.float64).astype(np.float32))
+    expected = np.array(pos, np.float64).astype(points.pos.dtype)
+    np.testing.assert_array_equal(points.pos, expected)
     if "label" in vertex[0]:
         np.testing.assert_array_equal(points.label, [row["label"] for row in vertex])
     if points.faces is not None:
