@@ -17,6 +17,7 @@ WINDOWS = POSITIONS | {"windows": True}
 VOTES = WINDOWS | {"votes": True}
 WIDE = VOTES | {"norm": "layer_norm", "reduction": 1, "latent_dims": [64]}
 MIXED = WIDE | {"mixing": "cosine", "temperature": 0.02}
+RESIDUAL = MIXED | {"mixing": "residual"}
 MEAN = {"pool": "mean"}
 PUBLISHED = {"latent_dims": [32], "norm": "batch_norm"}
 
@@ -38,6 +39,7 @@ ROWS = {
     "windows, votes": Row("LatentGNN", VOTES),
     "windows, votes, wide": Row("LatentGNN", WIDE),
     "windows, votes, wide, mixing": Row("LatentGNN", MIXED),
+    "windows, votes, wide, residual mixing": Row("LatentGNN", RESIDUAL),
     "oracle: mean over the true room, MLP": Row("GlobalContext", MEAN, true_rooms=True),
     "LatentGNN as published": Row("LatentGNN", PUBLISHED),
     "positions, random start": Row("LatentGNN", POSITIONS),
