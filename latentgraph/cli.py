@@ -250,6 +250,7 @@ def _evaluate(
     from latentgraph.scannet.evaluate import evaluate, evaluate_predictions
 
     if predictions:
+        _refuse_looks(looks, "--predictions")
         print(evaluate_predictions(source, root, split, labels or "scannet20", out))
         return 0
     _refuse_labels(labels, "--predictions")
@@ -273,6 +274,7 @@ def _submit(
     if check:
         if out is not None:
             raise _UsageError("--check writes nothing: leave --out away")
+        _refuse_looks(looks, "--check")
         findings = check_submission(source, root, labels or "scannet20")
     else:
         _refuse_labels(labels, "--check")
@@ -281,6 +283,13 @@ def _submit(
         findings = submit(source, root, out, device, _votes(**looks))
     print(findings)
     return 0 if findings.ok else 1
+
+
+def _refuse_looks(looks: dict[str, Any], flag: str) -> None:
+    from latentgraph.scannet.votes import ONE_VOTE
+
+    if _votes(**looks) != ONE_VOTE:
+        raise _UsageError(f"{flag} looks at no scene: leave the options of votes away")
 
 
 def _refuse_labels(labels: str | None, flag: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -126,6 +127,8 @@ def make_scenes(runs: Path) -> None:
 def start(runs: Path, epochs: int, row: str, seed: int) -> None:
     r"""One run in a process of its own, on one thread."""
     out = place(runs, epochs, row, seed)
+    if (out / "result.json").is_file():  # of other settings, which its checkpoint has too
+        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.apartments", "--runs", str(runs)]
     command += ["--epochs", str(epochs), "--only", row, str(seed)]

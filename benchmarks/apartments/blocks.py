@@ -54,7 +54,9 @@ ROWS = {
 
 def some_graphs(graphs: Ragged | None, x: Tensor) -> Ragged:
     r"""The graphs of the nodes, where None stands for one of all of them."""
-    return Ragged(torch.zeros(len(x), dtype=torch.int64), 1) if graphs is None else graphs
+    if graphs is not None:
+        return graphs
+    return Ragged(torch.zeros(len(x), dtype=torch.int64, device=x.device), 1)
 
 
 class GridMeans(nn.Module):

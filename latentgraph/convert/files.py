@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def _torch(path: Path) -> Any:
     try:
         _require_intact(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers_of_numpy()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except Exception as error:  # torch.load has no exception of its own for a foreign file
@@ -73,6 +75,14 @@ def _torch(path: Path) -> Any:
             f"expected a file of tensors at {path}, got one that needs {name}. If you trust it: "
             f"import {module}; torch.serialization.add_safe_globals([{allowed}])"
         ) from error
+
+
+def _numbers_of_numpy() -> list[Any]:
+    r"""What a number of NumPy is read with. Checkpoints hold scores so, and it runs no code."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"{core}.multiarray.scalar" for core in ("numpy._core", "numpy.core")]
+    kinds = {type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"]}
+    return [*((scalar, name) for name in names), np.dtype, *kinds, type(np.dtype(bool))]
 
 
 def _require_intact(path: Path) -> None:

@@ -12,6 +12,7 @@ from latentgraph.scannet import prepared
 from latentgraph.scannet.data_efficient import keep_annotated, read_annotated, read_scene_list
 from latentgraph.scannet.labels import LabelSet, label_set
 from latentgraph.scannet.prepare import prepare, prepared_folder
+from latentgraph.scannet.report import shortened
 from latentgraph.scannet.splits import scans_of, spaces, split_of
 
 
@@ -98,6 +99,10 @@ class ScanNet(Dataset):
             raise FileNotFoundError(f"no scan of {self.split} under {root} can be used:\n{report}")
         for name, reason in sorted(report.left_out.items()):
             warnings.warn(f"left out: {name}: {reason}", stacklevel=3)
+        if report.unknown:
+            told = "vertices whose label is no class are left unannotated"
+            some = shortened(sorted(report.unknown))
+            warnings.warn(f"{some}: {told}; latentgraph prepare tells which", stacklevel=3)
         return sorted(report.remarks)
 
     def lacking(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentgraph.scannet.labels import IGNORE_INDEX, LabelSet
 
-_INTEGER = re.compile(rb"[ \t]*[+-]?\d{1,18}[ \t\r]*")
+_INTEGER = re.compile(rb"[ \t]*[+-]?\d{1,18}[ \t]*")
 _NAMED = 7
 
 
@@ -36,8 +36,8 @@ def read_ids(content: bytes, num_vertices: int, name: str) -> NDArray[np.int64]:
     Raises:
         ValueError: If a line is no integer, or there are more or fewer lines.
     """
-    lines = content.split(b"\n")
-    if not lines[-1].strip():
+    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    if not lines[-1]:
         lines.pop()
     value_of = {line: int(line) for line in set(lines) if _INTEGER.fullmatch(line)}
     if len(value_of) < len(set(lines)):

@@ -56,15 +56,19 @@ class Picture:
     warning: str | None = None
 
     def __post_init__(self) -> None:
-        self.data = prepared.to_data(prepared.pack(self.scan), self.labels)
+        content, remarks = prepared.pack(self.scan), list(self.scan.remarks)
+        if prepared.has_other_labels(content, self.labels):
+            del content["nyu40"]
+            remarks.append(f"its labels are not those of {self.labels.name}: shown without")
+        self.data = prepared.to_data(content, self.labels)
         pos = self.scan.pos
         self.notes += [f"{len(pos):,} vertices, {height(pos):.2f} m high."]
         self.colorings.append(Colors("Colors", self.scan.color))
         if "y" in self.data:
             self._add_classes("True labels", self.data.y)
         odd = doubt(pos)
-        remarks = [*(f"{what}: left unannotated" for what in self.scan.unknown), *self.scan.remarks]
-        for remark in [*remarks, *([odd] if odd else [])]:
+        unknown = (f"{what}: left unannotated" for what in self.scan.unknown)
+        for remark in [*unknown, *remarks, *([odd] if odd else [])]:
             warnings.warn(f"{self.scan.name}: {remark}", stacklevel=4)
             self.notes.append(remark)
 

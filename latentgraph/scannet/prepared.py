@@ -63,6 +63,15 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def has_other_labels(content: dict[str, Any], labels: LabelSet) -> bool:
+    r"""Whether a scene has labels, and none of this set."""
+    return "nyu40" in content and _source(labels) not in content
+
+
+def _source(labels: LabelSet) -> str:
+    return "category" if labels.name == SCANNET200.name else "nyu40"
+
+
 def to_data(content: dict[str, Any], labels: LabelSet, align: bool = False) -> Data:
     r"""A scene as a graph without edges.
 
@@ -87,13 +96,12 @@ def to_data(content: dict[str, Any], labels: LabelSet, align: bool = False) -> D
         pos = pos @ matrix[:3, :3].T + matrix[:3, 3]
         normal = normal @ matrix[:3, :3].T
     data = Data(pos=pos, color=content["color"].float() / 255.0, normal=normal)
-    source = "category" if labels.name == SCANNET200.name else "nyu40"
-    if source in content:
-        data.y = labels.encode(content[source])
-    elif "nyu40" in content:
+    if has_other_labels(content, labels):
         raise ScanError(
             f"{content['name']}: labels of {labels.name} need segs, aggregation and label table"
         )
+    if _source(labels) in content:
+        data.y = labels.encode(content[_source(labels)])
     for key in ("instance", "room"):
         if key in content:
             data[key] = content[key].long()

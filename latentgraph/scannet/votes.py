@@ -3,6 +3,7 @@ r"""How a network looks at a scene: turned, mirrored, scaled, in fragments that 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,7 @@ from latentgraph.scannet.transforms.voxelize import Voxelize, members
 from latentgraph.voxel.grid import BATCH_BITS
 
 MAX_LOOKS = 1 << BATCH_BITS
+MANY_TURNS = 256
 LEAST_WEIGHT = 1e-3  # at the edge of a fragment, which may be all there is
 
 
@@ -175,5 +177,11 @@ def _turns(voxel_index: Tensor) -> Iterator[Tensor]:
         yield voxel_index
         return
     order, count, start = members(voxel_index, int(voxel_index.max()) + 1)
+    if count.max() > MANY_TURNS:
+        warnings.warn(
+            f"a voxel with {int(count.max()):,} vertices, {float(count.float().mean()):.1f} on "
+            "average, takes as many looks; points in one place are better merged",
+            stacklevel=2,
+        )
     for turn in range(int(count.max())):
         yield order[start + turn % count]

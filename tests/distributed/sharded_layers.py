@@ -13,9 +13,9 @@ from latentgraph.nn import LatentAggregation, LatentGNN, position_features
 class WithPositions(nn.Module):
     r"""LatentGNN whose affinities see the positions of nodes: three further exchanges."""
 
-    def __init__(self, channels: int, **options: Any) -> None:
+    def __init__(self, channels: int, reduction: int = 2, **options: Any) -> None:
         super().__init__()
-        self.block = LatentGNN(channels, (5, 3), 2, affinity_channels=4, **options)
+        self.block = LatentGNN(channels, (5, 3), reduction, affinity_channels=4, **options)
 
     def forward(self, x: Tensor, batch: Tensor | None, batch_size: int | None) -> Tensor:
         return self.block(x, batch, batch_size, position_features(x[:, :3], batch, batch_size))
@@ -58,9 +58,12 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "positions": WithPositions,
     "windows": partial(WithPositions, windows=True, mode="symmetric"),
     "votes": partial(WithPositions, windows=True, votes=True),
+    "apartments": partial(
+        WithPositions, reduction=1, mode="symmetric", mixing="none", windows=True, votes=True
+    ),
     "two": TwoInOne,
     "aggregation": Aggregated,
 }
-SEES_POSITIONS = ("positions", "windows", "votes")
+SEES_POSITIONS = ("positions", "windows", "votes", "apartments")
 # Graphs as a whole, not nodes, come out of these.
 POOLS = ("aggregation",)

@@ -1,5 +1,6 @@
 import copy
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -140,15 +141,47 @@ def test_votes_stream_and_take_part_in_the_gradient(mode) -> None:
     assert_equal(made(x[order], batch[order], batch_size, affinity_x=seen[order]), out[order])
 
 
-def test_votes_export_with_any_number_of_nodes() -> None:
-    made = LatentGNN(CHANNELS, ONE, mode="symmetric", affinity_channels=4, windows=True, votes=True)
-    randomized(made, torch.float32).eval()
+PLACED = {"mode": "symmetric", "affinity_channels": 4, "windows": True, "votes": True}
+MIXED = [
+    {},
+    {"reduction": 1, "mixing": "none"},
+    {"reduction": 1, "mixing": "residual", "temperature": 0.1},
+    {"reduction": 1, "top_k": 2},
+]
+
+
+@pytest.mark.parametrize("options", MIXED, ids=str)
+@pytest.mark.parametrize("with_batch", [False, True])
+def test_votes_export_with_any_number_of_nodes(options, with_batch) -> None:
+    made = randomized(LatentGNN(CHANNELS, (5, 3), **PLACED, **options), torch.float32).eval()
     n = torch.export.Dim("n", min=2, max=1000)
-    x, seen = torch.randn(13, CHANNELS), torch.randn(13, 4)
     shapes = {"x": {0: n}, "affinity_x": {0: n}}
-    program = torch.export.export(made, (x,), {"affinity_x": seen}, dynamic_shapes=shapes).module()
-    x, seen = torch.randn(29, CHANNELS), torch.randn(29, 4)
-    assert_equal(program(x, affinity_x=seen), made(x, affinity_x=seen))
+    if with_batch:
+        shapes |= {"batch": {0: n}, "batch_size": None}
+
+    def inputs(count: int) -> dict[str, Any]:
+        given = {"x": torch.randn(count, CHANNELS), "affinity_x": torch.randn(count, 4)}
+        further = {"batch": torch.arange(count) % 3, "batch_size": 3} if with_batch else {}
+        return given | further
+
+    program = torch.export.export(made, (), inputs(13), dynamic_shapes=shapes).module()
+    given = inputs(29)
+    assert_equal(program(**given), made(**given))
+
+
+@pytest.mark.parametrize("options", MIXED, ids=str)
+def test_votes_have_right_gradients_of_gradients(options) -> None:
+    made = randomized(LatentGNN(CHANNELS, (5, 3), **PLACED, **options))
+    x, batch, batch_size = nodes()
+    seen = position_features(torch.randn(len(x), 3).double(), batch, batch_size)
+    made.chunk_size = 3
+    leaves = (x.requires_grad_(), seen.requires_grad_(), made.votes.weight, made.gamma)
+
+    def function(x: Tensor, seen: Tensor, *_: Tensor) -> Tensor:
+        return made(x, batch, batch_size, affinity_x=seen)
+
+    assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
 
 @pytest.mark.parametrize("option", ["windows", "votes"])

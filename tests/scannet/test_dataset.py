@@ -2,9 +2,10 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from raw_scans import CLASS, VERTICES, MakeScan
+from raw_scans import CLASS, VERTICES, MakeScan, grid, mesh_bytes
 from torch_geometric.loader import DataLoader
 
 from latentgraph.scannet import ScanError, ScanNet, Voxelize
@@ -84,6 +85,13 @@ def test_scans_left_out_are_named(make_scan: MakeScan, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="left out: scene0001_00: .*cut off"):
         train = ScanNet(tmp_path, "train")
     assert train.scenes == ["scene0000_00"]
+
+
+def test_labels_that_are_no_class_are_told(make_scan: MakeScan, tmp_path: Path) -> None:
+    pos, color, faces = grid()
+    make_scan(labels=mesh_bytes(pos, color, faces, np.full(len(pos), 50)))
+    with pytest.warns(UserWarning, match="scene0000_00: vertices whose label is no class"):
+        ScanNet(tmp_path, "train")
 
 
 def test_labels_and_alignment(make_scan: MakeScan, tmp_path: Path) -> None:

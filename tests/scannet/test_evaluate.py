@@ -134,3 +134,5 @@ def test_predictions_that_do_not_fit(
         assert said in capsys.readouterr().err
     assert main(["evaluate", "a.ckpt", "root", "--labels", "scannet20"]) == 2
     assert "--labels goes with --predictions" in capsys.readouterr().err
+    assert main(["evaluate", str(predictions), "root", "--predictions", "--flip"]) == 2
+    assert "--predictions looks at no scene" in capsys.readouterr().err

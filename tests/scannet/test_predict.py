@@ -69,6 +69,20 @@ def test_a_generated_test_scan(checkpoint: Path, tmp_path: Path) -> None:
     assert "will be wrong" not in text
 
 
+@pytest.mark.filterwarnings("ignore:.* labels are those of labels.ply")
+def test_labels_of_another_set_are_not_compared(tmp_path: Path) -> None:
+    network = Segmenter(NetworkConfig("scannet200", voxel_size=0.4, channels=(3, 5)))
+    save_checkpoint(network, tmp_path / "a.ckpt")
+    write_rooms(tmp_path, num_train=1, num_val=0)
+    (scan,) = (tmp_path / "scans").iterdir()
+    (scan / f"{scan.name}.aggregation.json").unlink()
+    with pytest.warns(UserWarning, match="its labels are not those of scannet200: shown without"):
+        page, _ = predict(scan, tmp_path / "a.ckpt", tmp_path / "out")
+    text = page.read_text()
+    assert "True labels" not in text
+    assert "mIoU of this scene" not in text
+
+
 def test_a_prediction_lies_where_the_scan_does(checkpoint: Path, tmp_path: Path) -> None:
     there = np.random.default_rng(0).uniform(0, 3, (VERTICES, 3))
     there += np.array([456_789, 5_432_109, 431])

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_votes import scene
@@ -38,7 +39,10 @@ def theirs(classes: int = 20, inputs: int = 6) -> dict[str, Tensor]:
 def test_published_weights_predict_at_once(
     tmp_path: Path, rooms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save({"epoch": 1, "state_dict": theirs()}, tmp_path / "theirs.pth")
+    torch.save(
+        {"epoch": 1, "best_metric_value": np.float64(0), "state_dict": theirs()},
+        tmp_path / "theirs.pth",
+    )
     weights, checkpoint = str(tmp_path / "theirs.pth"), str(tmp_path / "ours.ckpt")
     assert main(["convert", weights, checkpoint, "--voxel-size", "0.3"]) == 0
     assert f"checkpoint: {checkpoint}" in capsys.readouterr().out

@@ -178,3 +178,11 @@ def test_no_vertex_and_one(count: int, single: bool) -> None:
 def test_votes_that_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Votes(**options)
+
+
+def test_many_points_in_one_place_are_told() -> None:
+    data = scene(300)
+    data.pos[:270] = 0
+    segmenter = Segmenter(config(single=True)).eval()
+    with pytest.warns(UserWarning, match=r"a voxel with 27\d vertices, .* takes as many looks"):
+        segmenter.scores(data, Votes())
