@@ -52,6 +52,11 @@ def is_ours(value: object) -> bool:
     return getattr(value, "__module__", "").startswith("latentgraph")
 
 
+def is_written(method: Callable[..., Any]) -> bool:
+    r"""Whether a method stands in our files: PyG generates some when a layer is made."""
+    return inspect.unwrap(method).__code__.co_filename.startswith(latentgraph.__path__[0])
+
+
 def is_called_by_pyg(value: type, own: str) -> bool:
     r"""Whether a method is one that PyG's base class calls, and explains."""
     return own == "message" or issubclass(value, BaseTransform | Dataset)
@@ -67,7 +72,7 @@ def callables() -> dict[str, Public]:
             for own, method in vars(value).items():
                 method = inspect.unwrap(getattr(method, "__func__", method))
                 public = inspect.isfunction(method) and not own.startswith("_")
-                if public and not is_called_by_pyg(value, own):
+                if public and is_written(method) and not is_called_by_pyg(value, own):
                     full = f"{name}.{own}"
                     found[full] = Public(full, method, inspect.getdoc(getattr(value, own)) or "")
         elif callable(value) and is_ours(value):
