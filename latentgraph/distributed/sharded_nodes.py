@@ -23,9 +23,10 @@ def sharded_nodes(group: dist.ProcessGroup | None = None) -> Iterator[None]:
     gradients of parameters are those of the rank's share: :func:`sum_gradients` adds them up.
 
     A block exchanges its latent state once forward, and the gradient of it once backward, however
-    many nodes there are; batch norm in training exchanges its statistics beside. Once in each
-    ``with`` the ranks compare their ``batch_size``, which is that of all nodes; without it each
-    rank takes the largest entry of its own ``batch`` plus one, which may differ.
+    many nodes there are; batch norm in training exchanges its statistics beside. ``batch_size`` is
+    that of all nodes; without it each rank takes the largest entry of its own ``batch`` plus one,
+    which may differ. Within a ``with`` a rank compares each number once with the others: those that
+    differ only after a call in which they agreed end as a rank that dies does.
 
     The backward pass may run after the ``with``, except where :mod:`torch.utils.checkpoint` calls
     blocks again: then it belongs inside.

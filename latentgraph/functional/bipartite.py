@@ -42,11 +42,11 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
             f"got {tuple(weight.shape)} of {weight.dtype}"
         )
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
-    with full_precision(x):
-        if batch is None:
+    if batch is None:
+        with full_precision(x):
             return _stacked(weight).mT @ _stacked(x)
-        z: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
-        return z
+    sums: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
+    return sums
 
 
 def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
@@ -72,11 +72,11 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
             f"expected z of shape {(num_graphs, weight.size(-1), 'c')} and {weight.dtype}, "
             f"got {tuple(z.shape)} of {z.dtype}"
         )
-    with full_precision(z):
-        if batch is None:
+    if batch is None:
+        with full_precision(z):
             return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
-        y: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
-        return y
+    sums: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
+    return sums
 
 
 def _stacked(x: Tensor) -> Tensor:
@@ -115,19 +115,20 @@ def _visible_to_latent(
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
-    if _sizes_agree(plan):
-        rows = (batch_size, weight.size(0) // batch_size, -1)
-        return weight.reshape(rows).mT @ x.reshape(rows)
-    z = x.new_zeros(batch_size, weight.size(1), x.size(1))
-    for graphs, nodes in groups:
-        if isinstance(nodes, slice):
-            torch.mm(weight[nodes].mT, x[nodes], out=z[graphs].squeeze(0))
-        else:
-            repeated = nodes[:, 1:] == nodes[:, :-1]
-            sent = weight[nodes]
-            sent[:, 1:].masked_fill_(repeated.unsqueeze(2), 0)
-            z[graphs] = sent.mT @ x[nodes]
-    return z
+    with full_precision(x):  # here, since backward() may be called inside autocast
+        if _sizes_agree(plan):
+            rows = (batch_size, weight.size(0) // batch_size, -1)
+            return weight.reshape(rows).mT @ x.reshape(rows)
+        z = x.new_zeros(batch_size, weight.size(1), x.size(1))
+        for graphs, nodes in groups:
+            if isinstance(nodes, slice):
+                torch.mm(weight[nodes].mT, x[nodes], out=z[graphs].squeeze(0))
+            else:
+                repeated = nodes[:, 1:] == nodes[:, :-1]
+                sent = weight[nodes]
+                sent[:, 1:].masked_fill_(repeated.unsqueeze(2), 0)
+                z[graphs] = sent.mT @ x[nodes]
+        return z
 
 
 @torch.library.custom_op("latentgraph::latent_to_visible", mutates_args=())
@@ -139,15 +140,16 @@ def _latent_to_visible(
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)
-    if _sizes_agree(plan):
-        y = (weight.reshape(batch_size, weight.size(0) // batch_size, -1) @ z).flatten(0, 1)
-    else:
-        y = z.new_empty(weight.size(0), z.size(2))
-        for graphs, nodes in groups:
-            if isinstance(nodes, slice):
-                torch.mm(weight[nodes], z[graphs].squeeze(0), out=y[nodes])
-            else:
-                y[nodes] = weight[nodes] @ z[graphs]
+    with full_precision(z):
+        if _sizes_agree(plan):
+            y = (weight.reshape(batch_size, weight.size(0) // batch_size, -1) @ z).flatten(0, 1)
+        else:
+            y = z.new_empty(weight.size(0), z.size(2))
+            for graphs, nodes in groups:
+                if isinstance(nodes, slice):
+                    torch.mm(weight[nodes], z[graphs].squeeze(0), out=y[nodes])
+                else:
+                    y[nodes] = weight[nodes] @ z[graphs]
     if order.numel():
         y = torch.empty_like(y).index_copy_(0, order, y)
     return y

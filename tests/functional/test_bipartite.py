@@ -133,3 +133,22 @@ def test_operators_keep_the_contract_of_torch_library(name, planned) -> None:
     operators = torch.ops.latentgraph
     torch.library.opcheck(operators.visible_to_latent, (weight, x, batch, len(z), plan))
     torch.library.opcheck(operators.latent_to_visible, (weight, z, batch, len(z), plan))
+
+
+@pytest.mark.parametrize(("num_nodes", "num_graphs"), [(53, 3), (61, 29)])
+def test_the_backward_pass_inside_autocast_is_that_outside(num_nodes, num_graphs) -> None:
+    batch = torch.randint(num_graphs, (num_nodes,))
+    leaves = [torch.randn(num_nodes, 7, requires_grad=True) for _ in range(2)]
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        weight, x = leaves
+        with torch.autocast("cpu", enabled=False):
+            z = LF.visible_to_latent(x, weight, Ragged(batch, num_graphs))
+            y = LF.latent_to_visible(z, weight, Ragged(batch, num_graphs))
+        return torch.autograd.grad(y.square().sum(), leaves)
+
+    outside = gradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = gradients()
+    for actual, expected in zip(inside, outside, strict=True):
+        assert torch.equal(actual, expected)

@@ -151,6 +151,19 @@ def test_autocast(name, dtype, x_dtype, chunk_size) -> None:
 
 
 @every_block
+@pytest.mark.parametrize("sizes", [(17, 19, 17), (1, 2) * 31], ids=["few", "many"])
+def test_backward_inside_autocast(name, sizes) -> None:
+    made = block(name).float()
+    x, batch, batch_size = nodes(sizes, dtype=torch.float32)
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made(x, batch, batch_size).square().sum()
+        (inside,) = torch.autograd.grad(loss, x, retain_graph=True)
+    (outside,) = torch.autograd.grad(loss, x)
+    assert_equal(inside, outside, 2e-2)
+
+
+@every_block
 def test_without_gradients_and_without_those_of_the_parameters(name) -> None:
     made = block(name)
     x, batch, batch_size = nodes()
