@@ -71,7 +71,7 @@ def inverse_length(x: Tensor, dim: int) -> Tensor:
 
 def _not_too_large(length: Tensor) -> Tensor:
     r"""NaN for what cannot be squared: one over infinity would make plausible zeros of it."""
-    return length.masked_fill(length == torch.inf, torch.nan)
+    return torch.sub(length, length, alpha=0)  # inf - 0 inf
 
 
 def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tensor:

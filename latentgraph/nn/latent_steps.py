@@ -152,7 +152,7 @@ class LatentSteps:
     def scores(self, psi: RowFunction, seen: Tensor) -> Tensor:
         r"""Edge weights of one kernel, not yet normalized."""
         raw, k = psi(seen), self.block.top_k
-        return (raw if k is None else largest_of_rows(raw, k)).relu()
+        return (raw if k is None else largest_of_rows(raw, k)).relu_()
 
     def visible_to_latent(self, q: Tensor, p: Tensor, chunk: Chunk) -> Tensor:
         r"""(B, d, c)."""
