@@ -90,8 +90,8 @@ class Edges(Movable):
         bounds = torch.arange(0, num_targets + block_size, block_size, device=device)
         sizes = torch.stack([first_at_least(target, bounds) for target in targets]).diff().tolist()
 
-        source = pieces_in_turn([nodes.to(INDEX) for nodes in sources], sizes)
-        target = pieces_in_turn([nodes.to(INDEX) for nodes in targets], sizes)
+        source = pieces_in_turn(sources, sizes).to(INDEX)
+        target = pieces_in_turn(targets, sizes).to(INDEX)
         degree = target.bincount(minlength=num_targets)
         offset = degree.cumsum(0) - degree
         free, place = offset.clone(), []
