@@ -37,13 +37,21 @@ def sum_gradients(
 
     Raises:
         RuntimeError: there is no process group.
+        TypeError: one parameter in place of several, or a sparse gradient.
         ValueError: this rank is not in ``group``.
     """
+    if isinstance(parameters, Tensor):
+        raise TypeError("expected a module or its parameters, got one tensor: put it in a list")
     check_group(group, "sum_gradients")
     if isinstance(parameters, nn.Module):
         parameters = parameters.parameters()
     alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.layout != torch.strided:
+            raise TypeError(
+                f"expected dense gradients, got one of {parameter.grad.layout}, of a parameter of "
+                f"shape {tuple(parameter.shape)}"
+            )
         if parameter.requires_grad:
             alike.setdefault((parameter.dtype, parameter.device), []).append(parameter)
     for tensors in alike.values():

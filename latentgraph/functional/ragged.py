@@ -10,6 +10,7 @@ from torch import Tensor
 from latentgraph.functional.tracing import is_traced
 
 LARGE = 512  # nodes; a larger graph takes a product of its own, smaller ones share theirs
+MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
 
 
@@ -162,6 +163,13 @@ def _check_batch(batch: Tensor, batch_size: int | None) -> None:
         raise TypeError(f"expected batch_size as an int or None, got {type(batch_size).__name__}")
     if isinstance(batch_size, int) and batch_size < 0:
         raise ValueError(f"expected batch_size of 0 or more, got {batch_size}")
+    if isinstance(batch_size, int):
+        _check_count(batch_size)
+
+
+def _check_count(num_graphs: int) -> None:
+    if num_graphs > MOST_GRAPHS:
+        raise ValueError(f"expected at most {MOST_GRAPHS} graphs, got {num_graphs}")
 
 
 def _read(batch: Tensor, batch_size: int | None) -> tuple[int, Tensor, bool]:
@@ -173,6 +181,7 @@ def _read(batch: Tensor, batch_size: int | None) -> tuple[int, Tensor, bool]:
     if batch_size is None:
         low, high, is_sorted = facts.tolist()
         batch_size = high + 1
+        _check_count(batch_size)
         sizes = None if low < 0 else torch.bincount(batch).cpu()
     else:
         counts = batch.new_zeros(max(batch_size, 1))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from latentgraph.functional.precision import wide
 from latentgraph.functional.shards import is_sharded, sum_of_all
 
 
@@ -27,6 +28,7 @@ def batch_norm(norm: nn.Module, x: Tensor) -> Tensor:
         y: Tensor = norm(x)
         return y
     assert isinstance(norm, _BatchNorm)
+    dtype, x = x.dtype, wide(x)  # sums over nodes overflow in half precision
     count, mean, variance = _statistics(x.detach())
     if count < 2:
         raise ValueError(
@@ -44,7 +46,7 @@ def batch_norm(norm: nn.Module, x: Tensor) -> Tensor:
     )
     rest = total / count
     y = (centered - rest) * (squares / count - rest * rest + norm.eps).rsqrt()
-    return y if norm.weight is None else y * norm.weight + norm.bias
+    return (y if norm.weight is None else y * norm.weight + norm.bias).to(dtype)
 
 
 def _statistics(x: Tensor) -> tuple[float, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
-from latentgraph.functional.affinity import max_over_nodes
+from latentgraph.functional.affinity import inverse_norm, max_over_nodes
 from latentgraph.functional.precision import wide
 from latentgraph.functional.shards import max_over_shards, sum_over_shards
 
@@ -53,8 +53,7 @@ def position_features(
     num_nodes = num_nodes.clamp_min(1)
     centered = pos - LF.to_nodes(total / num_nodes, graphs).view(-1, pos.size(1))
     (squares,) = sum_over_shards(LF.sum_nodes((centered * centered).sum(1, keepdim=True), graphs))
-    variance = squares / num_nodes
-    inverse_radius = LF.to_nodes(variance.clamp_min(1e-24).rsqrt(), graphs).view(-1, 1)
+    inverse_radius = LF.to_nodes(inverse_norm(squares / num_nodes), graphs).view(-1, 1)
     unit = centered * inverse_radius
     return torch.cat([unit, (unit * unit).sum(1, keepdim=True)], 1) * scale
 

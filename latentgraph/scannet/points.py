@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from latentgraph.needs import need
 from latentgraph.scannet.pcd import check_pcd
 from latentgraph.scannet.tables import read_table
-from latentgraph.scannet.textures import colors_of_pictures
+from latentgraph.scannet.textures import colors_of_pictures, names_outside
 
 _TABLES = (".xyz", ".xyzn", ".xyzrgb")
 _CLOUDS = (".pcd", ".pts")
@@ -198,6 +198,8 @@ def _read_cloud(path: Path, kind: str) -> Points:
 
 def _read_mesh(path: Path, kind: str) -> Points:
     o3d = need("open3d", f"to read {kind} files", "scannet")
+    for name in names_outside(path) if kind == ".obj" else ():
+        raise ScanError(f"{path}: expected materials and pictures in its folder, got {name!r}")
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         mesh = o3d.io.read_triangle_mesh(str(path.absolute()))
     pos = np.asarray(mesh.vertices).reshape(-1, 3)

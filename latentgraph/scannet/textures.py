@@ -2,11 +2,39 @@ r"""Colors of the vertices of a mesh whose colors are pictures laid on its faces
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_MATERIALS = "mtllib"
+_PICTURES = ("map_", "bump", "disp", "decal", "refl", "norm")
+
+
+def names_outside(path: Path) -> Iterator[str]:
+    r"""Materials and pictures that an OBJ names beyond its own folder."""
+    for library in _words_after(path, (_MATERIALS,)):
+        if _leads_out(library):
+            yield library
+        else:
+            yield from filter(_leads_out, _words_after(path.parent / library, _PICTURES))
+
+
+def _words_after(path: Path, keys: tuple[str, ...]) -> Iterator[str]:
+    r"""Files and options in the lines that begin so; none of a file that is not there."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.lstrip().startswith(keys):
+                    yield from line.split()[1:]
+
+
+def _leads_out(name: str) -> bool:
+    place = os.path.normpath(name.replace("\\", "/"))
+    return os.path.isabs(place) or place.split("/")[0] == ".." or place[1:2] == ":"
 
 
 def colors_of_pictures(

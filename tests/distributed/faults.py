@@ -13,7 +13,7 @@ from samples import randomized
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from latentgraph.distributed import sharded_nodes
+from latentgraph.distributed import sharded_nodes, sum_gradients
 from latentgraph.nn import GlobalContext, LatentGNN, NonLocal
 
 
@@ -62,6 +62,11 @@ def check_errors() -> None:
         with pytest.raises(ValueError, match=r"for batch norm in training, got 1$"):
             normed(x[: int(rank == 3)])
     assert NonLocal(8)(x).shape == x.shape
+
+    sparse = nn.Embedding(5, 3, sparse=True)
+    sparse(torch.tensor([1])).sum().backward()
+    with pytest.raises(TypeError, match=r"got one of torch.sparse_coo, .*\(5, 3\)$"):
+        sum_gradients(sparse)
 
     others = dist.new_group([0])
     if rank > 0:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,29 @@ def test_a_mesh_with_a_picture_on_it(tmp_path: Path) -> None:
     assert points.color is not None
     for (x, y, _), color in zip(points.pos.tolist(), points.color.tolist(), strict=True):
         assert color == expected[x, y]
+
+
+@pytest.mark.parametrize(
+    ("library", "picture", "named"),
+    [
+        ("mesh.mtl", "map_Kd ../wall.png", "../wall.png"),
+        ("mesh.mtl", "  map_Kd -s 1 1 1 ../a wall.png", "../a"),
+        ("mesh.mtl", "bump /etc/wall.png", "/etc/wall.png"),
+        ("mesh.mtl", r"map_Ks pictures\..\..\wall.png", r"pictures\..\..\wall.png"),
+        ("mesh.mtl", r"map_Ka C:\wall.png", r"C:\wall.png"),
+        ("../mesh.mtl", "map_Kd wall.png", "../mesh.mtl"),
+    ],
+)
+def test_a_mesh_names_nothing_outside_its_folder(
+    tmp_path: Path, library: str, picture: str, named: str
+) -> None:
+    pytest.importorskip("open3d")
+    _write(tmp_path, f"newmtl a\n{picture}\n".encode(), "mesh.mtl")
+    text = f"mtllib {library}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    path = _write(tmp_path, text.encode(), "mesh.obj")
+    said = f"mesh.obj: expected materials and pictures in its folder, got {named!r}"
+    with pytest.raises(ScanError, match=re.escape(said)):
+        read_points(path)
 
 
 @pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n", "v 0 0 zero\nf 1 1 1\n"])
