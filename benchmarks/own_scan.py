@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from benchmarks.machine import machine
 from benchmarks.tables import RESULTS, publish
@@ -23,13 +24,16 @@ from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.network_config import Context
 from latentgraph.scannet.ply import write_ply
 from latentgraph.scannet.rooms import make_scene
+from latentgraph.scannet.train import recipes
 
 CONTEXT = Context("LatentGNN", {"latent_dims": (32,), "norm": "batch_norm"})
+SPUNET = yaml.safe_load(recipes()["scannet20"].read_text())["model"]["network"]
 NETWORKS = {
     "that of the demo, 0.14 m": NetworkConfig(
         voxel_size=0.14, channels=(16, 32, 64), context=CONTEXT
     ),
     "four levels, 0.05 m": NetworkConfig(context=CONTEXT),
+    "sparse U-Net 34C, 0.02 m": NetworkConfig.from_dict(SPUNET),
 }
 # The command in a process that tells how much memory it took at most; getrusage would count what
 # its parent had as well.
