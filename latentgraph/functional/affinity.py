@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentgraph.functional.checks import check_rows, check_temperature, check_tensors
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import sum_nodes, to_nodes
@@ -35,7 +36,11 @@ def l2(x: Tensor, dim: int = -1) -> Tensor:
 
     Returns:
         Same shape, float32 or wider.
+
+    Raises:
+        TypeError: ``x`` is no tensor.
     """
+    check_tensors(x=x)
     x = wide(x)
     if is_traced(x):  # compilers write gradients as short themselves
         return x * inverse_length(x, dim)
@@ -117,7 +122,12 @@ def l2_over_nodes(weight: Tensor, batch: Tensor | Ragged | None = None) -> Tenso
 
     Returns:
         Same shape, float32 or wider.
+
+    Raises:
+        TypeError: ``weight`` is no tensor.
+        ValueError: ``weight`` has another shape, or ``batch`` does not fit the nodes.
     """
+    check_rows("weight", weight, batch)
     weight = wide(weight)
     batch = Ragged.of(batch, num_nodes=weight.size(0), device=weight.device)
     return over_lengths(weight, sum_squares_over_nodes(weight, batch), batch)
@@ -137,7 +147,12 @@ def softmax_over_nodes(score: Tensor, batch: Tensor | Ragged | None = None) -> T
 
     Returns:
         Same shape, float32 or wider.
+
+    Raises:
+        TypeError: ``score`` is no tensor.
+        ValueError: ``score`` has another shape, or ``batch`` does not fit the nodes.
     """
+    check_rows("score", score, batch)
     score = wide(score)
     batch = Ragged.of(batch, num_nodes=score.size(0), device=score.device)
     highest = max_over_nodes(score, batch)
@@ -175,12 +190,13 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         (B, d, d), rows sum to one, float32 or wider.
 
     Raises:
+        TypeError: ``z`` is no tensor.
         ValueError: another shape, or a temperature, as a number, of 0 or below.
     """
+    check_tensors(z=z)
     if z.dim() != 3:
         raise ValueError(f"expected z of shape (B, d, c), got {tuple(z.shape)}")
-    if isinstance(temperature, (float, int)) and not temperature > 0:
-        raise ValueError(f"expected temperature above 0, got {temperature}")
+    check_temperature(temperature)
     direction = l2(z)
     with full_precision(direction):
         return (direction @ direction.mT / temperature).softmax(-1)

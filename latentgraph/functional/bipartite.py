@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from latentgraph.functional.checks import check_rows, check_tensors
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged, _read, layout
 
@@ -34,8 +35,11 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
         (B, d, c). A graph without nodes has zeros.
 
     Raises:
+        TypeError: an input is no tensor.
         ValueError: shapes or dtypes do not fit.
     """
+    check_tensors(weight=weight)
+    check_rows("x", x, batch)
     if x.shape[:-1] != weight.shape[:-1] or x.dtype != weight.dtype:
         raise ValueError(
             f"expected weight of shape {(*x.shape[:-1], 'd')} and {x.dtype}, "
@@ -61,8 +65,11 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
         (N, c), or (B, n, c).
 
     Raises:
+        TypeError: an input is no tensor.
         ValueError: shapes or dtypes do not fit.
     """
+    check_tensors(z=z)
+    check_rows("weight", weight, batch)
     batch_size = z.size(0) if isinstance(batch, Tensor) else None
     batch = Ragged.of(batch, batch_size, num_nodes=weight.size(0), device=weight.device)
     stacked = weight.size(0) if weight.dim() == 3 else 1

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.functional.bipartite import _visible_to_latent
+from latentgraph.functional.checks import check_rows, check_tensors
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged
 
@@ -29,8 +30,10 @@ def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
         (B, c), with B = 1 for (N, c) without a ``batch``.
 
     Raises:
-        ValueError: ``batch`` does not fit the nodes.
+        TypeError: ``x`` is no tensor.
+        ValueError: ``x`` has another shape, or ``batch`` does not fit the nodes.
     """
+    check_rows("x", x, batch)
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
@@ -50,8 +53,12 @@ def to_nodes(z: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
         (N, c) with a ``batch``; without one (B, 1, c), which broadcasts against (B, n, c).
 
     Raises:
+        TypeError: ``z`` is no tensor.
         ValueError: ``z`` has no row for each graph.
     """
+    check_tensors(z=z)
+    if z.dim() != 2:
+        raise ValueError(f"expected z of shape (B, c), got {tuple(z.shape)}")
     if batch is None:
         return z.unsqueeze(1)
     batch_size = None if isinstance(batch, Ragged) else z.size(0)

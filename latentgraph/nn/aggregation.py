@@ -11,6 +11,7 @@ from torch_geometric.nn.aggr import Aggregation
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.affinity import inverse_norm, sum_squares_over_nodes
+from latentgraph.functional.checks import check_given, check_tensors
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.shards import sum_over_shards
 from latentgraph.functional.tracing import is_traced
@@ -72,9 +73,8 @@ class LatentAggregation(Aggregation):
         **options: Any,
     ) -> Tensor:
         # PyG reads all of them before forward could check them.
-        for name, given in {"x": x, "index": index, "ptr": ptr}.items():
-            if not isinstance(given, Tensor) and (given is not None or name == "x"):
-                raise TypeError(f"expected {name} as a tensor, got {type(given).__name__}")
+        check_tensors(x=x)
+        check_given(index=index, ptr=ptr)
         out: Tensor = super().__call__(x, index, ptr, dim_size, dim, **options)
         return out
 

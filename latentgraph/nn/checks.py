@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_rows, check_tensors
 from latentgraph.functional.precision import autocast_of
 from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
@@ -13,8 +14,7 @@ from latentgraph.functional.tracing import is_traced
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
     r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``, or autocast is on."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected x as a tensor, got {type(x).__name__}")
+    check_tensors(x=x)
     if x.dim() not in (2, 3) or x.size(-1) != channels:
         raise ValueError(
             f"expected x of shape (N, {channels}) or (B, n, {channels}), got {tuple(x.shape)}"
@@ -46,8 +46,7 @@ def check_all_nodes(what: str) -> None:
 
 def check_dense(x: Tensor, weight: Tensor | None) -> Tensor:
     r"""Dense edge weights that fit the nodes ``x``, (N, c) or (B, n, c)."""
-    if x.dim() not in (2, 3):
-        raise ValueError(f"expected x of shape (N, c) or (B, n, c), got {tuple(x.shape)}")
+    check_rows("x", x)
     if weight is None or weight.shape[:-1] != x.shape[:-1] or weight.dtype != x.dtype:
         got = None if weight is None else f"{tuple(weight.shape)} of {weight.dtype}"
         raise ValueError(

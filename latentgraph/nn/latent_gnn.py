@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from latentgraph.functional import Passes, Ragged, stream
+from latentgraph.functional.checks import check_given
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.latent_kernel import Kernel
@@ -275,8 +276,7 @@ class LatentGNN(nn.Module):
     def _checked_affinity_x(self, x: Tensor, affinity_x: Tensor | None) -> tuple[Tensor, ...]:
         if affinity_x is None and self.affinity_channels == 0:
             return ()
-        if affinity_x is not None and not isinstance(affinity_x, Tensor):
-            raise TypeError(f"expected affinity_x as a tensor, got {type(affinity_x).__name__}")
+        check_given(affinity_x=affinity_x)
         expected = (*x.shape[:-1], self.affinity_channels)
         if affinity_x is None or tuple(affinity_x.shape) != expected:
             got = None if affinity_x is None else tuple(affinity_x.shape)

@@ -7,6 +7,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_given, check_temperature, check_tensors
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.tracing import is_traced
 from latentgraph.nn.checks import check_edges
@@ -26,10 +27,14 @@ class LatentToLatentConv(MessagePassing):
 
     Args:
         temperature: :math:`\tau` of the softmax of cosines.
+
+    Raises:
+        ValueError: a temperature that is not above 0.
     """
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__(aggr="add", flow="source_to_target")
+        check_temperature(temperature)
         self.temperature = temperature
 
     def forward(
@@ -56,8 +61,11 @@ class LatentToLatentConv(MessagePassing):
             (B·d, c).
 
         Raises:
+            TypeError: an input is no tensor, or integers have no weights.
             ValueError: shapes, dtypes or an index do not fit.
         """
+        check_tensors(z=z)
+        check_given(edge_index=edge_index, edge_weight=edge_weight)
         if z.dim() != 2:
             raise ValueError(f"expected z of shape (B*d, c), got {tuple(z.shape)}")
         if edge_index is not None:
@@ -73,6 +81,8 @@ class LatentToLatentConv(MessagePassing):
             num_latents = 0 if edge_weight is None else edge_weight.size(-1)
         stacked = z.view(num_graphs, num_latents, z.size(1))
         if edge_weight is None:
+            if not z.is_floating_point():
+                raise TypeError(f"expected z of floating-point numbers, got {z.dtype}")
             tau = self.temperature if temperature is None else temperature
             with full_precision(z):
                 mixed = (LF.cosine_softmax(stacked, tau) @ wide(stacked)).to(z.dtype)

@@ -9,6 +9,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_given, check_tensors
 from latentgraph.nn.checks import check_edges, graphs_of
 
 
@@ -55,8 +56,11 @@ class LatentToVisibleConv(MessagePassing):
             (N, c), or (B, n, c) for dense weights (B, n, d).
 
         Raises:
+            TypeError: an input is no tensor.
             ValueError: shapes, dtypes or an index do not fit.
         """
+        check_tensors(z=z)
+        check_given(edge_index=edge_index, edge_weight=edge_weight)
         if z.dim() != 2:
             raise ValueError(f"expected z of shape (B*d, c), got {tuple(z.shape)}")
         if edge_index is None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentgraph.functional.checks import check_tensors
 from latentgraph.nn.sub_sampling import GridPool, PoolAt, checked_pool_at
 
 
@@ -40,6 +41,7 @@ def nodes_to_grid(x: Tensor, spatial: tuple[int, ...]) -> Tensor:
     Raises:
         ValueError: the nodes do not fill whole maps.
     """
+    check_tensors(x=x)
     num_nodes = torch.Size(spatial).numel()
     if x.dim() != 2 or num_nodes == 0 or x.size(0) % num_nodes:
         raise ValueError(
@@ -134,6 +136,7 @@ def call_on_grid(block: Callable[..., Tensor], x: Tensor, **options: Any) -> Ten
 
 
 def _check_grid(x: Tensor) -> None:
+    check_tensors(x=x)
     if not 3 <= x.dim() <= 5:
         raise ValueError(
             "expected x of shape (B, C, *spatial) with 1, 2 or 3 spatial dimensions, "

@@ -7,6 +7,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_given, check_tensors
 from latentgraph.nn.checks import check_dense, check_edges, graphs_of
 
 
@@ -53,8 +54,11 @@ class VisibleToLatentConv(MessagePassing):
             (B·d, c), zeros for the latent nodes of an empty graph.
 
         Raises:
+            TypeError: an input is no tensor.
             ValueError: shapes, dtypes or an index do not fit.
         """
+        check_tensors(x=x)
+        check_given(edge_index=edge_index, edge_weight=edge_weight)
         if edge_index is None:
             weight = check_dense(x, edge_weight)
             if num_latents not in (None, weight.size(-1)):

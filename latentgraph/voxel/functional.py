@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentgraph.functional.checks import check_tensors
 from latentgraph.functional.precision import full_precision
 from latentgraph.voxel.graph import Block, Edges, VoxelGraph
 
@@ -34,8 +35,7 @@ def voxel_conv(x: Tensor, weight: Tensor, graph: VoxelGraph) -> Tensor:
             is off.
         ValueError: shapes do not fit the graph or each other.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected x as a tensor, got {type(x).__name__}")
+    check_tensors(x=x, weight=weight)
     if not isinstance(graph, VoxelGraph):
         raise TypeError(f"expected graph as a VoxelGraph, got {type(graph).__name__}")
     if weight.dim() != 3 or weight.size(0) != graph.num_relations:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from latentgraph.functional.checks import check_given, check_tensors
 from latentgraph.voxel.graph import Edges, VoxelGraph
 from latentgraph.voxel.search import first_at_least, in_order, where_true
 
@@ -31,6 +32,8 @@ def voxel_keys(coord: Tensor, batch: Tensor | None = None) -> Tensor:
         TypeError: ``coord`` does not hold integers, or ``batch`` is not int64.
         ValueError: a shape does not fit, or a number is out of range.
     """
+    check_tensors(coord=coord)
+    check_given(batch=batch)
     if coord.is_floating_point() or coord.is_complex() or coord.dtype == torch.bool:
         raise TypeError(f"expected coord of integers, got {coord.dtype}")
     if coord.dim() != 2 or coord.size(1) != 3:

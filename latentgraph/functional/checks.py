@@ -1,0 +1,31 @@
+r"""What a function was given, checked before anything is computed."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def check_tensors(**given: object) -> None:
+    r"""Raise unless all of them are tensors."""
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"expected {name} as a tensor, got {type(value).__name__}")
+
+
+def check_given(**given: object) -> None:
+    r"""Raise unless all of them are tensors or None."""
+    check_tensors(**{name: value for name, value in given.items() if value is not None})
+
+
+def check_rows(name: str, x: Tensor, batch: object = None) -> None:
+    r"""Raise unless ``x`` has a row for each node: (N, c), or without ``batch`` also (B, n, c)."""
+    check_tensors(**{name: x})
+    if x.dim() != 2 and (x.dim() != 3 or batch is not None):
+        expected = "(N, c) or (B, n, c)" if batch is None else "(N, c) beside batch"
+        raise ValueError(f"expected {name} of shape {expected}, got {tuple(x.shape)}")
+
+
+def check_temperature(temperature: Tensor | float) -> None:
+    r"""Raise unless a temperature that is a number is above 0; tensors go unread."""
+    if isinstance(temperature, (float, int)) and not temperature > 0:
+        raise ValueError(f"expected temperature above 0, got {temperature}")
