@@ -13,6 +13,7 @@ from torch_geometric.nn.inits import reset
 from latentgraph.functional import Ragged
 from latentgraph.models.voxel_blocks import ConvNormReLU, Norm, ResidualBlock, Stage
 from latentgraph.nn import position_features
+from latentgraph.nn.checks import check_width
 from latentgraph.voxel import VoxelLevels
 
 
@@ -52,6 +53,7 @@ class VoxelUNet(nn.Module):
         norm: Makes a norm for a number of channels.
 
     Raises:
+        TypeError: A size of features is no int.
         ValueError: Numbers of levels differ, or a size, a kernel or a context level cannot be.
     """
 
@@ -71,6 +73,8 @@ class VoxelUNet(nn.Module):
         norm: Norm = nn.BatchNorm1d,
     ) -> None:
         super().__init__()
+        check_width("in_channels", in_channels)
+        check_width("out_channels", out_channels)
         self.channels = tuple(channels)
         num_levels = len(self.channels)
         up_channels = self.channels[:-1] if decoder_channels is None else tuple(decoder_channels)

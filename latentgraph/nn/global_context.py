@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from latentgraph.nn.one_node import OneNodeBlock, Pool, Transform
+from latentgraph.nn.one_node import OneNodeBlock, Pool, Transform, inner_width
 
 
 class GlobalContext(OneNodeBlock):
@@ -43,7 +43,8 @@ class GlobalContext(OneNodeBlock):
         dtype: dtype of the parameters.
 
     Raises:
-        ValueError: an option has none of the values above, or the inner width is below 2.
+        ValueError: an option has none of the values above, ``ratio`` is not finite, or the inner
+            width is below 2.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class GlobalContext(OneNodeBlock):
         fuse = (fuse,) if isinstance(fuse, str) else tuple(fuse)
         if not fuse or not set(fuse) <= {"add", "mul"}:
             raise ValueError(f"expected fuse from 'add' and 'mul', got {fuse!r}")
-        hidden = int(channels * ratio)
+        hidden = inner_width(channels, ratio)
         options: dict[str, Any] = {"norm": True, "eps": eps, **factory}
         add = Transform(channels, hidden, **options) if "add" in fuse else None
         mul = Transform(channels, hidden, **options) if "mul" in fuse else None

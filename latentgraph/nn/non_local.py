@@ -18,7 +18,7 @@ from latentgraph.functional.relu_sum import relu_sum
 from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.linear_norm import Norm, RowFunction, make_norm
 from latentgraph.nn.message_graph import add_nodes, graph_of_pairs
-from latentgraph.nn.sub_sampling import Pool, PoolAt, checked_pool_at, pooled
+from latentgraph.nn.sub_sampling import Pool, PoolAt, checked_pool, checked_pool_at, pooled
 
 Pairwise = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
@@ -87,6 +87,7 @@ class NonLocal(nn.Module):
 
     Raises:
         ValueError: an option has none of the values above, or the inner width is below 1.
+        TypeError: ``pool`` cannot be called.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class NonLocal(nn.Module):
             pairwise,
             scale,
         )
-        self.pool, self.pool_at = pool, checked_pool_at(pool_at)
+        self.pool, self.pool_at = checked_pool(pool), checked_pool_at(pool_at)
         embedded = pairwise != "gaussian"
         self.theta = nn.Linear(channels, inner, **factory) if embedded else None
         self.phi = nn.Linear(channels, inner, **factory) if embedded else None
@@ -232,7 +233,7 @@ class NonLocal(nn.Module):
         self, x: Tensor, graphs: Ragged | None, pool: Pool | None, pool_at: PoolAt | None
     ) -> _Pairs:
         r"""What the nodes ask with, and what the senders, all nodes or fewer, are found by."""
-        pool = self.pool if pool is None else pool
+        pool = self.pool if pool is None else checked_pool(pool)
         pool_at = self.pool_at if pool_at is None else checked_pool_at(pool_at)
         query = _mapped(self.theta, x)
         senders = graphs

@@ -69,6 +69,7 @@ class OnGrid(nn.Module):
     Raises:
         ValueError: ``pool`` is below 1, or for a block without senders to sub-sample, or missing
             beside ``pool_at``.
+        TypeError: ``block`` is no Module.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class OnGrid(nn.Module):
         pool_at: PoolAt | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(block, nn.Module):
+            raise TypeError(f"expected block as a Module, got {block!r}")
         if pool is None and pool_at is not None:
             raise ValueError(f"expected pool= beside pool_at={pool_at!r}, got None")
         if pool is not None:

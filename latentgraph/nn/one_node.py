@@ -2,6 +2,7 @@ r"""Blocks with a single latent node for each graph: pool, transform, fuse."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,10 +18,17 @@ from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
+from latentgraph.nn.checks import check_all_nodes, check_nodes, check_width, graphs_of
 from latentgraph.nn.message_graph import Weights, graph_of_kernels
 
 Pool = Literal["attention", "mean"]
+
+
+def inner_width(channels: int, ratio: float) -> int:
+    r""":math:`\lfloor C \cdot ratio \rfloor`, of a ratio that is a finite number."""
+    if not math.isfinite(ratio):
+        raise ValueError(f"expected ratio as a finite number, got {ratio}")
+    return int(channels * ratio)
 
 
 class Transform(nn.Module):
@@ -48,6 +56,7 @@ class Transform(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        check_width("channels", channels)
         least = 2 if norm else 1
         if hidden is not None and hidden < least:
             raise ValueError(

@@ -23,6 +23,10 @@ class SimplifiedNonLocal(OneNodeBlock):
         chunk_size: nodes taken at once; None chooses from the sizes, a number forces.
         device: where the parameters live.
         dtype: dtype of the parameters.
+
+    Raises:
+        TypeError: ``channels`` is no int.
+        ValueError: ``channels`` is below 1.
     """
 
     def __init__(

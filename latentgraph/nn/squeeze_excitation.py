@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentgraph.nn.one_node import OneNodeBlock, Transform
+from latentgraph.nn.one_node import OneNodeBlock, Transform, inner_width
 
 
 class SqueezeExcitation(OneNodeBlock):
@@ -26,7 +26,7 @@ class SqueezeExcitation(OneNodeBlock):
         dtype: dtype of the parameters.
 
     Raises:
-        ValueError: the inner width is below 1.
+        ValueError: ``ratio`` is not finite, or the inner width is below 1.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class SqueezeExcitation(OneNodeBlock):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        mul = Transform(channels, int(channels * ratio), device=device, dtype=dtype)
+        mul = Transform(channels, inner_width(channels, ratio), device=device, dtype=dtype)
         super().__init__(channels, "mean", None, mul, chunk_size, device, dtype)
         self.ratio = ratio
 

@@ -72,6 +72,13 @@ def pooled(pool: Pool, x: Tensor, graphs: Ragged | None) -> tuple[Tensor, Ragged
     return kept, Ragged.of(senders, graphs.batch_size, num_nodes=kept.size(0))
 
 
+def checked_pool(pool: Pool | None) -> Pool | None:
+    r"""``pool``, or a TypeError if it cannot be called."""
+    if pool is not None and not callable(pool):
+        raise TypeError(f"expected pool as a callable on nodes, pool(x, batch), got {pool!r}")
+    return pool
+
+
 def checked_pool_at(pool_at: PoolAt) -> PoolAt:
     r"""``pool_at``, or a ValueError if it is no place."""
     if pool_at not in ("input", "projected"):

@@ -23,12 +23,14 @@ def probability(p: float) -> float:
     return p
 
 
-def rows(data: Data, name: str) -> Tensor:
-    r"""(V, 3), one of the fields of a scene."""
+def rows(data: Data, name: str, count: int | None = None) -> Tensor:
+    r"""(V, 3), one of the fields of a scene; with ``count`` of so many vertices."""
     value = data.get(name, None)
     if not isinstance(value, Tensor) or value.dim() != 2 or value.size(1) != 3:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"expected a scene with {name} of shape (V, 3), got {got}")
+    if count is not None and value.size(0) != count:
+        raise ValueError(f"expected {name} for {count} vertices, as pos has, got {value.size(0)}")
     return value
 
 

@@ -28,7 +28,8 @@ class ElasticDistortion(BaseTransform):
         p: Probability that it happens.
 
     Raises:
-        ValueError: If a number cannot be, or there are more of one than of the other.
+        ValueError: If a number cannot be, there are more of one than of the other, or a scene has
+            positions that are not finite.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class ElasticDistortion(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         pos = rows(data, "pos")
+        if not bool(pos.isfinite().all()):
+            raise ValueError("expected a scene with pos of finite numbers, got NaN or infinity")
         if not happens(self.p) or not len(pos):
             return data
         for granularity, magnitude in zip(self.granularity, self.magnitude, strict=True):

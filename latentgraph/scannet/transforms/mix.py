@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from latentgraph.scannet.transforms.checks import rows
+
 
 def mix(scenes: Sequence[Data]) -> Data:
     r"""Scenes put into each other, so that a network cannot lean on what usually stands around.
@@ -23,12 +25,14 @@ def mix(scenes: Sequence[Data]) -> Data:
         joins theirs with ``"+"``. A scene alone is returned as it is.
 
     Raises:
-        ValueError: If there is no scene.
+        ValueError: If there is no scene, or one of several has no ``pos``.
     """
     if not scenes:
         raise ValueError("expected one or more scenes, got none")
     if len(scenes) == 1:
         return scenes[0]
+    for scene in scenes:
+        rows(scene, "pos")
     mixed = Data()
     for key in scenes[0].keys():  # noqa: SIM118
         if all(key in scene for scene in scenes):

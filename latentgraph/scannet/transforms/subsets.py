@@ -58,10 +58,13 @@ class RandomCrop(BaseTransform):
         max_points: Number of vertices to keep.
 
     Raises:
-        ValueError: If that is below 1.
+        TypeError: If that is no int.
+        ValueError: If it is below 1.
     """
 
     def __init__(self, max_points: int = 100_000) -> None:
+        if type(max_points) is not int:
+            raise TypeError(f"max_points must be an int, got {max_points!r}")
         if max_points < 1:
             raise ValueError(f"max_points must be at least 1, got {max_points}")
         self.max_points = max_points

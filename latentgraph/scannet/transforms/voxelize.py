@@ -43,7 +43,8 @@ class Voxelize(BaseTransform):
             from the global generator of torch, in place of the mean or the most frequent of all.
 
     Raises:
-        ValueError: If an argument cannot be, or a scene has more cells along an axis than 2^16.
+        ValueError: If an argument cannot be, or a scene has more cells along an axis than 2^16, or
+            colors or normals of other vertices.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Voxelize(BaseTransform):
         coord, voxel_index = _grid(pos, self.voxel_size)
         size = len(coord)
         low, high = self.color_range
-        values = [rows(data, name) for name in self.inputs]
+        values = [rows(data, name, len(pos)) for name in self.inputs]
         x = torch.cat(
             [
                 low + (high - low) * value if name == "color" else value
