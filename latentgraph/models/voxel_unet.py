@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_tensors
 from latentgraph.models.voxel_blocks import ConvNormReLU, Norm, ResidualBlock, Stage
 from latentgraph.nn import position_features
 from latentgraph.nn.checks import check_width
@@ -210,9 +211,10 @@ class VoxelUNet(nn.Module):
             (n, out_channels).
 
         Raises:
-            TypeError: A dtype does not fit.
+            TypeError: A dtype does not fit, or ``x`` or ``coord`` is no tensor.
             ValueError: A shape does not fit, or coordinates are out of range or occur twice.
         """
+        check_tensors(x=x)
         if x.dim() != 2 or x.size(1) != self.in_channels:
             raise ValueError(f"expected x of shape (n, {self.in_channels}), got {tuple(x.shape)}")
         if isinstance(coord, VoxelLevels):

@@ -8,6 +8,7 @@ from torch import Tensor
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.affinity import inverse_norm, max_over_nodes
+from latentgraph.functional.checks import check_tensors
 from latentgraph.functional.precision import wide
 from latentgraph.functional.shards import max_over_shards, sum_over_shards
 
@@ -38,8 +39,10 @@ def position_features(
         (N, D + 1), float32 or wider. A graph of one place has zeros.
 
     Raises:
+        TypeError: ``pos`` is no tensor.
         ValueError: ``pos`` is no matrix, or ``batch`` does not fit it.
     """
+    check_tensors(pos=pos)
     if pos.dim() != 2:
         raise ValueError(f"expected pos of shape (N, D), got {tuple(pos.shape)}")
     pos = wide(pos)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from latentgraph.functional import Ragged
+from latentgraph.functional.checks import check_tensors
 from latentgraph.voxel.graph import VoxelGraph
 from latentgraph.voxel.grid import coarsen, neighbor_graph
 from latentgraph.voxel.movable import Movable
@@ -87,6 +88,7 @@ class VoxelLevels(Movable):
             ValueError: a voxel occurs twice, a number is out of range, or a shape or a size does
                 not fit.
         """
+        check_tensors(coord=coord)
         if num_levels < 1:
             raise ValueError(f"expected num_levels of 1 or more, got {num_levels}")
         ragged = Ragged.of(batch, batch_size, num_nodes=coord.size(0))
