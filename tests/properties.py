@@ -20,6 +20,9 @@ TOLERANCE = {
     torch.bfloat16: 2e-2,
 }
 
+# Gradients are rounded more often than rows are, forward and backward.
+GRADIENT = 10
+
 
 def assert_equal(actual: Tensor, expected: Tensor, tolerance: float | None = None) -> None:
     r"""Same shape, and the same numbers up to what the dtype of ``actual`` allows."""
@@ -63,6 +66,25 @@ def run(
     return out.detach(), found[0], list(found[1:])
 
 
+def assert_formula(
+    layer: nn.Module,
+    formula: Callable[[nn.Module, Tensor, Tensor, int], Tensor],
+    x: Tensor,
+    batch: Tensor,
+    batch_size: int,
+    tolerance: float | None = None,
+) -> None:
+    r"""What a formula of the layer's parameters gives, and the gradients torch derives from it."""
+    grad_out = torch.randn_like(x)
+    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    leaves = (x.detach().requires_grad_(), *layer.parameters())
+    expected = formula(layer, leaves[0], batch, batch_size)
+    wanted = torch.autograd.grad(
+        expected, leaves, grad_out, materialize_grads=True, allow_unused=True
+    )
+    assert_all_equal([out, grad_x, *grads], [expected, *wanted], tolerance)
+
+
 def assert_permutation_equivariant(
     layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
 ) -> None:
@@ -91,6 +113,20 @@ def assert_graphs_independent(
         assert_all_equal(alone[:2], [out[rows], grad_x[rows]], tolerance)
         totals = [total + grad for total, grad in zip(totals, alone[2], strict=True)]
     assert_all_equal(grads, totals, tolerance)
+
+
+def assert_nan_stays(
+    layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
+) -> None:
+    r"""NaN in a node is seen in its graph, and in no row or gradient of x of the others."""
+    grad_out = torch.randn_like(x)
+    bad = x.clone()
+    bad[int(torch.randint(len(x), ()))] = torch.nan
+    spoilt = batch == batch[bad.isnan().any(1)]
+    expected = run(layer, x, batch, batch_size, grad_out)[:2]
+    found = run(layer, bad, batch, batch_size, grad_out)[:2]
+    assert found[0][spoilt].isnan().any()
+    assert_all_equal([t[~spoilt] for t in found], [t[~spoilt] for t in expected], tolerance)
 
 
 def assert_order_of_graphs_free(
@@ -163,12 +199,19 @@ def run_sharded(
 def assert_precise(
     layer: nn.Module, x: Tensor, batch: Tensor | None, batch_size: int | None, dtype: torch.dtype
 ) -> None:
-    r"""In ``dtype`` the layer gives ``dtype``, and what float64 gives on the same numbers."""
+    r"""In ``dtype`` the layer gives ``dtype``, and what float64 gives on the same numbers.
+
+    Gradients are so up to a share of the largest of them all: some are zero by theory.
+    """
     narrow = copy.deepcopy(layer).to(dtype)
     x = x.to(dtype)
-    out = narrow(x, batch, batch_size)
-    assert out.dtype == dtype
-    assert_equal(out, narrow.double()(x.double(), batch, batch_size))
+    grad_out = torch.randn_like(x)
+    found = run(narrow, x, batch, batch_size, grad_out)
+    expected = run(narrow.double(), x.double(), batch, batch_size, grad_out.double())
+    assert found[0].dtype == dtype
+    assert_equal(found[0], expected[0])
+    gradients = [torch.cat([g.flatten() for g in (a, *b)]) for a, b in (found[1:], expected[1:])]
+    assert_equal(*gradients, GRADIENT * TOLERANCE[dtype])
 
 
 def assert_finite(

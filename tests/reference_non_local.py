@@ -54,7 +54,7 @@ def non_local(
             root = g.size(1) ** 0.5
             weight = weight * root if block.scale == "gcnet" else weight / root
         if block.pairwise in ("embedded_gaussian", "gaussian"):
-            weight = weight.exp() / weight.exp().sum(1, keepdim=True)
+            weight = weight.softmax(1)
         received[rows] = weight @ g[sources]
         weights.append(weight)
     up = received @ block.out.weight.T + block.out.bias

@@ -21,6 +21,9 @@ BATCHES: dict[str, tuple[int, ...]] = {
     "none": (),
 }
 
+# A graph that takes a product of its own, beside small ones; and many that share theirs.
+LARGER = ((521, 3, 0, 7), (4, 5, 0, 1, 9) * 12 + (2,))
+
 BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "latent_gnn": partial(LatentGNN, latent_dims=(5,), reduction=2),
     "latent_gnn_symmetric": partial(LatentGNN, latent_dims=(5, 3), reduction=2, mode="symmetric"),

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from hypothesis import strategies as st
-from samples import Nodes, nodes, randomized
+from samples import LARGER, Nodes, nodes, randomized
 from torch import Tensor, nn
 
 from latentgraph.nn import (
@@ -22,6 +22,7 @@ from latentgraph.nn import (
 )
 
 CHANNELS = 11
+RARELY = 60  # one of so many cases is larger
 
 seeds = st.integers(0, 2**31)
 
@@ -96,9 +97,14 @@ def graphs(
     rows: tuple[str, ...] = tuple(ROWS),
     largest: int = 9,
     channels: int = CHANNELS,
+    larger: tuple[tuple[int, ...], ...] = LARGER,
 ) -> Nodes:
-    r"""Up to five graphs, each of up to ``largest`` nodes or of none, their nodes in any order."""
-    sizes = draw(st.lists(st.integers(0, largest), max_size=5))
+    r"""Up to five graphs, each of up to ``largest`` nodes or of none, their nodes in any order.
+
+    Now and then those of one of ``larger`` instead.
+    """
+    small = st.lists(st.integers(0, largest), max_size=5)
+    sizes = draw(st.sampled_from([None] * RARELY + list(larger))) or draw(small)
     start_at(draw(seeds))
     x, batch, batch_size = nodes(sizes, channels, in_order=draw(st.booleans()))
     return Nodes(ROWS[draw(st.sampled_from(rows))](x), batch, batch_size)

@@ -8,7 +8,9 @@ from properties import (
     assert_chunk_size_free,
     assert_equal,
     assert_finite,
+    assert_formula,
     assert_graphs_independent,
+    assert_nan_stays,
     assert_order_of_graphs_free,
     assert_permutation_equivariant,
     assert_precise,
@@ -16,7 +18,7 @@ from properties import (
     assert_sharding_free,
     run,
 )
-from samples import Nodes, nodes
+from samples import LARGER, SIZES, Nodes, nodes
 from strategies import graphs
 from torch import Tensor, nn
 
@@ -36,7 +38,10 @@ class GraphMean(nn.Module):
     ) -> Tensor:
         batch = torch.zeros(len(x), dtype=torch.int64) if batch is None else batch
         rows = self.rows(x.double(), batch, int(batch_size or 1))
-        return (rows @ self.linear.weight.double()).to(x.dtype)
+        return (rows @ self.weight().double()).to(x.dtype)
+
+    def weight(self) -> Tensor:
+        return self.linear.weight
 
     def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
         sums, counts = self.sums(x, batch, batch_size)
@@ -161,6 +166,87 @@ class DropsNodes(GraphMean):
         return super().rows(x * torch.rand_like(x[:, :1]), batch, batch_size)
 
 
+class SpreadsNaN(GraphMean):
+    r"""Wrong: NaN of one graph is NaN in all."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x, batch, batch_size) + 0 * x.sum()
+
+
+class SpreadsNaNBackward(GraphMean):
+    r"""Wrong: right rows, but NaN of one graph is in the gradients of all."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        zero = 0 * x.sum(1, keepdim=True) * x.detach().sum()
+        return super().rows(x, batch, batch_size) + zero.nan_to_num()
+
+
+class HidesNaN(GraphMean):
+    r"""Wrong: NaN counts as zero."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x.nan_to_num(), batch, batch_size)
+
+
+class NoGradientInHalf(GraphMean):
+    r"""Wrong: right rows, but in float16 they know nothing of what they come from."""
+
+    def forward(
+        self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
+        out = super().forward(x, batch, batch_size)
+        return out.detach() + 0 * x if x.dtype == torch.float16 else out
+
+
+class ForgetsHuge(GraphMean):
+    r"""Wrong: huge numbers count as zero."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x.where(x.abs() < 1e5, 0), batch, batch_size)
+
+
+class LargeGraphs(GraphMean):
+    r"""Wrong: for graphs of more than 512 nodes."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        large = batch.bincount(minlength=batch_size) > 512
+        return super().rows(x, batch, batch_size) * (1 + large.double()[batch].unsqueeze(1))
+
+
+class ManyGraphs(GraphMean):
+    r"""Wrong: for more than 60 graphs."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x, batch, batch_size) * (2 if batch_size > 60 else 1)
+
+
+class NoGradientOfX(GraphMean):
+    r"""Wrong: right rows, without a gradient of x."""
+
+    def rows(self, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        return super().rows(x.detach(), batch, batch_size)
+
+
+class NoGradientOfAParameter(GraphMean):
+    r"""Wrong: right rows, without a gradient of the weight."""
+
+    def weight(self) -> Tensor:
+        return self.linear.weight.detach()
+
+
+def graph_mean(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+    together = (batch.unsqueeze(1) == batch).double()
+    return together / together.sum(1, keepdim=True) @ x @ layer.linear.weight
+
+
+def assert_graph_mean(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    assert_formula(layer, graph_mean, x, batch, batch_size)
+
+
+def assert_graph_mean_of_huge(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
+    assert_formula(layer, graph_mean, 1e6 * x, batch, batch_size)
+
+
 def assert_finite_with_zeros(layer: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> None:
     assert_finite(layer, torch.cat([0 * x[:1], x[1:]]), batch, batch_size)
 
@@ -176,12 +262,21 @@ PROPERTIES_AND_WRONG_LAYERS = [
     (assert_graphs_independent, LeaksGradient),
     (assert_graphs_independent, SortedOnly),
     (assert_order_of_graphs_free, KnowsItsNumber),
+    (assert_nan_stays, SpreadsNaN),
+    (assert_nan_stays, SpreadsNaNBackward),
+    (assert_nan_stays, HidesNaN),
+    (assert_graph_mean, NoGradientOfX),
+    (assert_graph_mean, NoGradientOfAParameter),
+    (assert_graph_mean, LargeGraphs),
+    (assert_graph_mean, ManyGraphs),
+    (assert_graph_mean_of_huge, ForgetsHuge),
     (assert_chunk_size_free, ForgetsChunks),
     (assert_chunk_size_free, ForgetsChunksBackward),
     (assert_sharding_free, ForgetsShards),
     (assert_sharding_free, ForgetsShardsBackward),
     (assert_precise_in_half, AddsInHalf),
     (assert_precise_in_half, ReturnsFloat),
+    (assert_precise_in_half, NoGradientInHalf),
     (assert_finite, ReturnsFloat),
     (assert_finite_with_zeros, DividesByTheLength),
     (assert_finite_with_zeros, ClampsTheLength),
@@ -191,10 +286,15 @@ PROPERTIES_AND_WRONG_LAYERS = [
 
 @pytest.mark.parametrize(("assert_property", "wrong"), PROPERTIES_AND_WRONG_LAYERS)
 def test_property_holds_for_the_right_layer_only(assert_property, wrong) -> None:
-    sample = nodes(channels=5)
-    assert_property(GraphMean(), *sample)
+    samples = [nodes(sizes, channels=5) for sizes in (SIZES, *LARGER)]
+
+    def assert_for_all(layer: nn.Module) -> None:
+        for sample in samples:
+            assert_property(layer, *sample)
+
+    assert_for_all(GraphMean())
     with pytest.raises(AssertionError):
-        assert_property(wrong(), *sample)
+        assert_for_all(wrong())
 
 
 @pytest.mark.parametrize(("assert_property", "wrong"), PROPERTIES_AND_WRONG_LAYERS)
@@ -202,14 +302,15 @@ def test_drawn_nodes_find_the_wrong_layer(assert_property, wrong) -> None:
     def is_found(sample: Nodes) -> bool:
         if len(sample.x) == 0:
             return False
-        assert_property(GraphMean(), *sample)
         try:
             assert_property(wrong(), *sample)
         except AssertionError:
+            assert_property(GraphMean(), *sample)
             return True
         return False
 
-    find(graphs(channels=5), is_found, settings=settings(phases=[Phase.generate]))
+    searched = settings(phases=[Phase.generate], max_examples=1_000)  # it ends at the first
+    find(graphs(channels=5), is_found, settings=searched)
 
 
 def test_equal_is_relative_to_the_largest_value_and_sees_the_shape() -> None:
