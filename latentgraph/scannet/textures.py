@@ -24,12 +24,14 @@ def names_outside(path: Path) -> Iterator[str]:
 
 
 def _words_after(path: Path, keys: tuple[str, ...]) -> Iterator[str]:
-    r"""Files and options in the lines that begin so; none of a file that is not there."""
+    r"""Files and options in the lines that begin so, and all of each as a name that has spaces."""
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if line.lstrip().startswith(keys):
-                    yield from line.split()[1:]
+                    key, *words = line.split()
+                    yield from words
+                    yield line.strip().removeprefix(key).strip()
 
 
 def _leads_out(name: str) -> bool:

@@ -238,13 +238,16 @@ def test_a_mesh_with_a_picture_on_it(tmp_path: Path) -> None:
         ("mesh.mtl", r"map_Ks pictures\..\..\wall.png", r"pictures\..\..\wall.png"),
         ("mesh.mtl", r"map_Ka C:\wall.png", r"C:\wall.png"),
         ("../mesh.mtl", "map_Kd wall.png", "../mesh.mtl"),
+        ("a mesh.mtl", "map_Kd ../wall.png", "../wall.png"),
     ],
 )
 def test_a_mesh_names_nothing_outside_its_folder(
     tmp_path: Path, library: str, picture: str, named: str
 ) -> None:
     pytest.importorskip("open3d")
-    _write(tmp_path, f"newmtl a\n{picture}\n".encode(), "mesh.mtl")
+    material = f"newmtl a\n{picture}\n".encode()
+    for name in ("mesh.mtl", "a mesh.mtl"):
+        _write(tmp_path, material if name == library else b"", name)
     text = f"mtllib {library}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
     path = _write(tmp_path, text.encode(), "mesh.obj")
     said = f"mesh.obj: expected materials and pictures in its folder, got {named!r}"
