@@ -98,21 +98,21 @@ def _groups(batch: Tensor, batch_size: int, plan: list[Tensor]) -> tuple[Tensor,
     if not plan:
         _, sizes, is_sorted = _read(batch, batch_size)
         plan = layout(batch, sizes, is_sorted)
-    offsets, order, singles, *buckets = plan
+    offsets, order, runs, *buckets = plan
 
     def groups() -> Groups:
         ptr = offsets.tolist()
-        for graph in singles.tolist():
-            yield slice(graph, graph + 1), slice(ptr[graph], ptr[graph + 1])
+        for first, last in runs.tolist():
+            yield slice(first, last + 1), slice(ptr[first], ptr[last + 1])
         yield from zip(buckets[::2], buckets[1::2], strict=True)
 
     return order, groups()
 
 
-def _sizes_agree(plan: list[Tensor]) -> bool:
-    if not plan or plan[0].numel() == 1:
-        return False
-    return bool((plan[0].diff() == plan[0][1]).all()) and int(plan[0][1]) > 0
+def _by_graph(x: Tensor, num_graphs: int) -> Tensor:
+    r"""The nodes of graphs of one size as (g, n, c)."""
+    rows: Tensor = x.unflatten(0, (num_graphs, -1))
+    return rows
 
 
 @torch.library.custom_op("latentgraph::visible_to_latent", mutates_args=())
@@ -123,13 +123,12 @@ def _visible_to_latent(
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
     with full_precision(x):  # here, since backward() may be called inside autocast
-        if _sizes_agree(plan):
-            rows = (batch_size, weight.size(0) // batch_size, -1)
-            return weight.reshape(rows).mT @ x.reshape(rows)
         z = x.new_zeros(batch_size, weight.size(1), x.size(1))
         for graphs, nodes in groups:
             if isinstance(nodes, slice):
-                torch.mm(weight[nodes].mT, x[nodes], out=z[graphs].squeeze(0))
+                sums = z[graphs]
+                sent, rows = (_by_graph(t[nodes], sums.size(0)) for t in (weight, x))
+                torch.bmm(sent.mT, rows, out=sums)
             else:
                 repeated = nodes[:, 1:] == nodes[:, :-1]
                 sent = weight[nodes]
@@ -148,15 +147,14 @@ def _latent_to_visible(
     if order.numel():
         weight = weight.index_select(0, order)
     with full_precision(z):
-        if _sizes_agree(plan):
-            y = (weight.reshape(batch_size, weight.size(0) // batch_size, -1) @ z).flatten(0, 1)
-        else:
-            y = z.new_empty(weight.size(0), z.size(2))
-            for graphs, nodes in groups:
-                if isinstance(nodes, slice):
-                    torch.mm(weight[nodes], z[graphs].squeeze(0), out=y[nodes])
-                else:
-                    y[nodes] = weight[nodes] @ z[graphs]
+        y = z.new_empty(weight.size(0), z.size(2))
+        for graphs, nodes in groups:
+            if isinstance(nodes, slice):
+                sent = z[graphs]
+                edges, rows = (_by_graph(t[nodes], sent.size(0)) for t in (weight, y))
+                torch.bmm(edges, sent, out=rows)
+            else:
+                y[nodes] = weight[nodes] @ z[graphs]
     if order.numel():
         y = torch.empty_like(y).index_copy_(0, order, y)
     return y

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.functional.ragged import Ragged, _read, layout
+from latentgraph.functional.ragged import Ragged, _read, layout, positions
 
 Plans = tuple["Tensor | None", "Tensor | None", int, list[Tensor], list[Tensor]]
 
@@ -72,33 +72,18 @@ def each_graph(plans: Plans) -> Iterator[tuple[Members, Members]]:
     if batch is None:
         yield Members(slice(None)), Members(slice(None))
         return
-    ptr, order, singles, *buckets = _laid_out(batch, batch_size, plan)
-    key_ptr, key_order = ptr, order
-    if key_batch is not None:
-        key_ptr, key_order = _laid_out(key_batch, batch_size, key_plan)[:2]
-
-    edges, key_edges = ptr.tolist(), key_ptr.tolist()
-    for b in singles.tolist():
-        if key_edges[b] < key_edges[b + 1]:
-            yield (
-                _one(slice(edges[b], edges[b + 1]), order),
-                _one(slice(key_edges[b], key_edges[b + 1]), key_order),
-            )
-    for graphs, index in zip(buckets[::2], buckets[1::2], strict=True):
+    ptr, order, runs, *buckets = _laid_out(batch, batch_size, plan)
+    alike = [(torch.arange(first, last + 1), None) for first, last in runs.tolist()]
+    for graphs, index in [*alike, *zip(buckets[::2], buckets[1::2], strict=True)]:
         if key_batch is None:
-            members = _several(index, order)
+            members = _members(ptr, graphs, order, index)
             yield members, members
             continue
-        lengths = key_ptr.diff()[graphs.cpu()]
-        occupied = lengths > 0
-        if occupied.any():
-            starts = key_ptr[:-1][graphs.cpu()][occupied].unsqueeze(1)
-            last = lengths[occupied].unsqueeze(1) - 1
-            key_index = starts + torch.minimum(torch.arange(int(last.max()) + 1), last)
-            yield (
-                _several(index[occupied.to(index.device)], order),
-                _several(key_index.to(index.device), key_order),
-            )
+        key_ptr, key_order = _laid_out(key_batch, batch_size, key_plan)[:2]
+        graphs = graphs.cpu()
+        graphs = graphs[key_ptr.diff()[graphs] > 0]
+        if graphs.numel():
+            yield _members(ptr, graphs, order), _members(key_ptr, graphs, key_order)
 
 
 def _laid_out(batch: Tensor, batch_size: int, plan: list[Tensor]) -> list[Tensor]:
@@ -108,11 +93,12 @@ def _laid_out(batch: Tensor, batch_size: int, plan: list[Tensor]) -> list[Tensor
     return layout(batch, sizes, is_sorted)
 
 
-def _one(where: slice, order: Tensor) -> Members:
-    return Members(order[where] if order.numel() else where)
-
-
-def _several(index: Tensor, order: Tensor) -> Members:
+def _members(ptr: Tensor, graphs: Tensor, order: Tensor, index: Tensor | None = None) -> Members:
+    if graphs.numel() == 1:
+        where = slice(*ptr[graphs : graphs + 2].tolist())
+        return Members(order[where] if order.numel() else where)
+    if index is None:
+        index = positions(ptr, graphs).to(order.device)
     repeated = torch.zeros_like(index, dtype=torch.bool)
     torch.eq(index[:, 1:], index[:, :-1], out=repeated[:, 1:])
     return Members(order[index] if order.numel() else index, repeated)

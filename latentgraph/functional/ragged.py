@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentgraph.functional.tracing import is_traced
 
-LARGE = 512  # nodes; a larger graph takes a product of its own, smaller ones share theirs
+LARGE = 512  # nodes; graphs of fewer share a product
 MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
 
@@ -129,27 +129,44 @@ def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
         is_sorted: whether ``batch`` ascends.
 
     Returns:
-        ``[ptr, order, singles, (graphs, index) ...]``: offsets (B + 1,) on the CPU; the sorting
-        order, empty if sorted; the graphs (CPU) that take a product of their own; then for each
-        bucket of graphs of like size the graphs (g,) and the sorted position (g, L) of their
-        nodes. A shorter graph repeats its last node, so that padding holds no foreign value.
+        ``[ptr, order, runs, (graphs, index) ...]``: offsets (B + 1,) on the CPU; the sorting
+        order, empty if sorted; the first and last graph (CPU) of each run, a large graph or small
+        ones of one size that follow one another and need no padding; then for each bucket of
+        other graphs of like size these graphs (g,) and the sorted :func:`positions` of their nodes.
     """
     device = batch.device
     ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     order = batch.new_empty(0) if is_sorted else batch.argsort(stable=True)
-    singles, buckets = [(sizes > LARGE).nonzero().squeeze(1)], []
-    small = ((sizes > 0) & (sizes <= LARGE)).nonzero().squeeze(1)
-    level = (sizes[small].double().log() / math.log(BUCKET_RATIO)).floor()
+    alone = ~torch.arange(sizes.numel())
+    _, run, count = torch.where(sizes > LARGE, alone, sizes).unique_consecutive(
+        return_inverse=True, return_counts=True
+    )
+    last = count.cumsum(0) - 1
+    first = last - count + 1
+    is_run = sizes[first] * count > LARGE
+    runs, buckets = [torch.stack([first, last], 1)[is_run]], []
+    others = ((sizes > 0) & ~is_run[run]).nonzero().squeeze(1)
+    level = (sizes[others].double().log() / math.log(BUCKET_RATIO)).floor()
     for value in level.unique().tolist():
-        graphs = small[level == value]
-        if graphs.numel() == 1:
-            singles.append(graphs)
-            continue
-        length = sizes[graphs].unsqueeze(1)
-        step = torch.arange(int(length.max()))
-        index = ptr[graphs].unsqueeze(1) + torch.minimum(step, length - 1)
-        buckets += [graphs.to(device), index.to(device)]
-    return [ptr, order, torch.cat(singles), *buckets]
+        graphs = others[level == value]
+        if run[graphs[0]] == run[graphs[-1]]:
+            runs.append(graphs[[0, -1]].unsqueeze(0))
+        else:
+            buckets += [graphs.to(device), positions(ptr, graphs).to(device)]
+    return [ptr, order, torch.cat(runs), *buckets]
+
+
+def positions(ptr: Tensor, graphs: Tensor) -> Tensor:
+    r"""(g, L) where the nodes of each graph lie among the sorted ones.
+
+    A shorter graph repeats its last node, so that padding holds no foreign value.
+
+    Args:
+        ptr: (B + 1,) offsets, on the CPU.
+        graphs: (g,) graphs that have nodes, on the CPU.
+    """
+    start, last = ptr[graphs].unsqueeze(1), ptr[graphs + 1].unsqueeze(1) - 1
+    return torch.minimum(start + torch.arange(int((last - start).max()) + 1), last)
 
 
 def _check_batch(batch: Tensor, batch_size: int | None) -> None:

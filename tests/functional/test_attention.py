@@ -7,9 +7,21 @@ from latentgraph.functional import Ragged
 from latentgraph.functional import attention as module
 from latentgraph.functional.attention import attention
 
-# Among many, graphs of 4 and of 5 nodes are taken together.
-QUERIES = {"ragged": (5, 0, 3, 1, 7), "many": (4, 0, 5, 1, 5) * 53, "one": (7,), "none": (0, 0)}
-KEYS = {"ragged": (2, 3, 0, 1, 11), "many": (5, 1, 2, 0, 0) * 53, "one": (3,), "none": (0, 2)}
+# Among many, graphs of 4 and of 5 nodes are taken together; equal ones need no padding.
+QUERIES = {
+    "ragged": (5, 0, 3, 1, 7),
+    "many": (4, 0, 5, 1, 5) * 53,
+    "equal": (3,) * 7,
+    "one": (7,),
+    "none": (0, 0),
+}
+KEYS = {
+    "ragged": (2, 3, 0, 1, 11),
+    "many": (5, 1, 2, 0, 0) * 53,
+    "equal": (2, 0, 5, 1, 1, 7, 2),
+    "one": (3,),
+    "none": (0, 2),
+}
 
 
 def sample(sizes, *channels: int, dtype=torch.float64) -> tuple[Tensor, ...]:

@@ -17,6 +17,8 @@ SIZES = {
     "many": tuple((i * i) % 7 for i in range(211)),
     "many_equal": (3,) * 211,
     "many_and_a_large_one": (*(1 + i % 3 for i in range(210)), 401),
+    "large": (521, 3, 3, 0, 523),
+    "a_run_between_others": (2, *(7,) * 79, 3, 2, 0, 521),
     "all_empty": (0, 0),
     "none": (),
 }

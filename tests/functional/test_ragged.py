@@ -20,6 +20,16 @@ def test_sorted_nodes_need_no_order() -> None:
     assert ragged.batch_size == 3
 
 
+def test_graphs_of_one_size_that_follow_one_another_are_multiplied_where_they_lie() -> None:
+    sizes = torch.tensor([521, *(7,) * 79, 3, 523, 0, 3])
+    ptr, order, runs, graphs, index = Ragged(torch.arange(84).repeat_interleave(sizes)).plan
+    assert ptr.diff().tolist() == sizes.tolist()
+    assert order.numel() == 0
+    assert sorted(runs.tolist()) == [[0, 0], [1, 79], [81, 81]]
+    assert graphs.tolist() == [80, 83]
+    assert index.tolist() == [[1074, 1075, 1076], [1600, 1601, 1602]]
+
+
 @pytest.mark.parametrize("batch_size", [None, 0, 3])
 def test_no_nodes(batch_size) -> None:
     ragged = Ragged(torch.empty(0, dtype=torch.int64), batch_size)

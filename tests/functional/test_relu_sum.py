@@ -6,10 +6,11 @@ from torch import Tensor
 from latentgraph.functional import Ragged
 from latentgraph.functional.relu_sum import relu_sum
 
-# Among many, graphs of 4 and of 5 nodes are taken together.
+# Among many, graphs of 4 and of 5 nodes are taken together; equal ones need no padding.
 SIZES = {
     "ragged": ((5, 0, 3, 1, 7), (2, 3, 0, 1, 11)),
     "many": ((4, 0, 5, 1, 5) * 53, (5, 1, 2, 0, 0) * 53),
+    "equal": ((3,) * 7, (2, 0, 5, 1, 1, 7, 2)),
     "one": ((7,), (3,)),
     "none": ((0, 0), (0, 2)),
 }
