@@ -30,7 +30,19 @@ PACKAGES = (
     "inspection",
     "scannet",
 )
-BESIDE = ("checkpoint", "evaluate", "page", "ply", "predict", "prepare", "submission", "train")
+BESIDE = (
+    "check",
+    "checkpoint",
+    "curves",
+    "evaluate",
+    "page",
+    "ply",
+    "predict",
+    "prepare",
+    "submission",
+    "train",
+    "view",
+)
 MADE_BY_OTHERS = {"Context", "Inserted"}  # `insert` makes them
 
 ROWS = [re.split(r" \|(?: |$)", row) for row in re.findall(r"^\| (`.+) \|$", PAGE, re.MULTILINE)]
@@ -138,6 +150,11 @@ def locked() -> Iterator[Path]:
 
 
 @pytest.fixture
+def scan(rooms: Path) -> Path:
+    return rooms / "scans" / "scene0000_00"
+
+
+@pytest.fixture
 def secret(locked: Path) -> Path:
     r"""A file that the owner alone may read, and none of whom is asked."""
     path = locked.parent / "secret"
@@ -164,14 +181,14 @@ def matches(error: Exception, expected: str) -> bool:
 def test_row(row, names, request) -> None:
     call, outcome, afterwards = (re.search(r"(?:`(.+)`)?$", cell)[1] for cell in [*row, ""][:3])
     given = dict(names, ReadsAClosedFile=ReadsAClosedFile)
-    for name in ("rooms", "folder", "full", "secret", "locked"):
+    for name in ("rooms", "scan", "folder", "full", "secret", "locked"):
         if re.search(rf"\b{name}\b", f"{call} {afterwards}"):
             given[name] = request.getfixturevalue(name)
     if "folder" in given:
         given |= {"trace": given["folder"] / "trace"}
     given["segmenter"] = segmenter() if "segmenter" in call else None
     fails = re.match(r"\w+(Error|Exception): ", outcome)
-    for block in names["blocks"] if "block(" in call else [None]:
+    for block in names["blocks"] if re.search(r"\bblock\b[(.]", call) else [None]:
         given["block"] = block
         if fails:
             with pytest.raises(Exception) as caught:  # noqa: PT011

@@ -17,6 +17,22 @@ def check_given(**given: object) -> None:
     check_tensors(**{name: value for name, value in given.items() if value is not None})
 
 
+def check_count(**given: object) -> None:
+    r"""Raise unless all of them are ints of 1 or more."""
+    for name, value in given.items():
+        if type(value) is not int:
+            raise TypeError(f"expected {name} as an int, got {value!r}")
+        if value < 1:
+            raise ValueError(f"expected {name} of 1 or more, got {value}")
+
+
+def check_odd(**given: int) -> None:
+    r"""Raise unless all of them are odd ints of 1 or more, as edges of kernels are."""
+    for name, value in given.items():
+        if type(value) is not int or value < 1 or value % 2 == 0:
+            raise ValueError(f"expected an odd {name} of 1 or more, got {value}")
+
+
 def check_rows(name: str, x: Tensor, batch: object = None) -> None:
     r"""Raise unless ``x`` has a row for each node: (N, c), or without ``batch`` also (B, n, c)."""
     check_tensors(**{name: x})

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import reset
 
 from latentgraph.functional import Ragged
-from latentgraph.functional.checks import check_tensors
+from latentgraph.functional.checks import check_count, check_odd, check_tensors
 from latentgraph.models.voxel_blocks import ConvNormReLU, Norm, ResidualBlock, Stage
 from latentgraph.nn import position_features
-from latentgraph.nn.checks import check_width
 from latentgraph.voxel import VoxelLevels
 
 
@@ -74,8 +73,7 @@ class VoxelUNet(nn.Module):
         norm: Norm = nn.BatchNorm1d,
     ) -> None:
         super().__init__()
-        check_width("in_channels", in_channels)
-        check_width("out_channels", out_channels)
+        check_count(in_channels=in_channels, out_channels=out_channels)
         self.channels = tuple(channels)
         num_levels = len(self.channels)
         up_channels = self.channels[:-1] if decoder_channels is None else tuple(decoder_channels)
@@ -91,9 +89,7 @@ class VoxelUNet(nn.Module):
         self.decoder_channels, self.residual = up_channels, residual
         self.kernel_size = kernel_size
         self.stem_kernel_size = kernel_size if stem_kernel_size is None else stem_kernel_size
-        for name in ("kernel_size", "stem_kernel_size"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ValueError(f"expected an odd {name}, got {getattr(self, name)}")
+        check_odd(kernel_size=kernel_size, stem_kernel_size=self.stem_kernel_size)
 
         block = partial(
             ResidualBlock if residual else ConvNormReLU, kernel_size=kernel_size, norm=norm

@@ -23,14 +23,6 @@ def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
         raise TypeError(f"expected x of {dtype}, like the parameters, got {x.dtype}")
 
 
-def check_width(name: str, width: int) -> None:
-    r"""Raise unless rows can be as wide."""
-    if type(width) is not int:
-        raise TypeError(f"expected {name} as an int, got {width!r}")
-    if width < 1:
-        raise ValueError(f"expected {name} of 1 or more, got {width}")
-
-
 def graphs_of(x: Tensor, batch: Tensor | Ragged | None, batch_size: int | None) -> Ragged | None:
     r"""The graphs of the nodes ``x``: None for one graph, or where x is (B, n, c)."""
     if x.dim() == 2:

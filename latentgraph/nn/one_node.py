@@ -14,11 +14,12 @@ from torch_geometric.data import HeteroData
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State, stream
 from latentgraph.functional.affinity import exp_below, max_over_nodes
+from latentgraph.functional.checks import check_count
 from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.spans import auto_chunk_size
-from latentgraph.nn.checks import check_all_nodes, check_nodes, check_width, graphs_of
+from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.message_graph import Weights, graph_of_kernels
 
 Pool = Literal["attention", "mean"]
@@ -56,7 +57,7 @@ class Transform(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        check_width("channels", channels)
+        check_count(channels=channels)
         least = 2 if norm else 1
         if hidden is not None and hidden < least:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,19 @@ from typing import Any
 
 import torch
 
-# Errors of a disk that is full, which do not say where.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LITTLE = 2**16  # bytes; a disk without so many has no room for a run
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    r"""Where something is written to :obj:`path`: errors of a full disk, which do not, say so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -25,14 +37,18 @@ def into_place(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise NotADirectoryError(f"{path.parent} should be a folder, and is a file") from error
     part = path.with_name(f".{path.name}.part")
     try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = str(path)
-        raise
+        with _naming(path):
+            yield part
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_space(folder: Path) -> None:
+    r"""Raise OSError unless something can be written to a folder, which need not be there yet."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    with _naming(folder), tempfile.TemporaryFile(dir=place) as file:
+        file.write(bytes(LITTLE))
 
 
 def save(content: Any, path: str | os.PathLike[str]) -> None:

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from latentgraph.scannet import checkpoint as checkpoints
 from latentgraph.scannet.data_module import SceneDataModule
-from latentgraph.scannet.into_place import save
+from latentgraph.scannet.into_place import check_space, save
 from latentgraph.scannet.lightning_module import SegmentationModule
 
 
@@ -48,6 +48,7 @@ def train(
     Raises:
         ValueError: For arguments that do not fit.
         FileExistsError: If the folder of the run holds one and ``--resume`` was not given.
+        OSError: If nothing can be written there.
     """
     try:
         cli = TrainCLI(arguments, module_class)
@@ -118,6 +119,7 @@ class TrainCLI(LightningCLI):
             raise FileExistsError(f"{out} holds a run: add --resume to go on, or choose an --out")
         if self.resume_from is not None:
             checkpoints.read(self.resume_from)
+        check_space(out)
         if self.config.threads is not None:
             if self.config.threads < 1:
                 raise ValueError(f"--threads must be at least 1, got {self.config.threads}")

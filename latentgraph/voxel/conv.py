@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from latentgraph.functional.checks import check_count
 from latentgraph.voxel.functional import voxel_conv
 from latentgraph.voxel.graph import VoxelGraph
 
@@ -47,11 +48,7 @@ class VoxelConv(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if min(in_channels, out_channels, kernel_size) < 1:
-            raise ValueError(
-                "expected in_channels, out_channels and kernel_size of 1 or more, got "
-                f"{in_channels}, {out_channels} and {kernel_size}"
-            )
+        check_count(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from latentgraph.functional.checks import check_count
 from latentgraph.voxel.movable import Movable
 from latentgraph.voxel.search import first_at_least, pieces_in_turn
 
@@ -87,6 +88,7 @@ class Edges(Movable):
         device = targets[0].device
         if block_size is None:
             block_size = block_size_for(device.type)
+        check_count(block_size=block_size)
         bounds = torch.arange(0, num_targets + block_size, block_size, device=device)
         sizes = torch.stack([first_at_least(target, bounds) for target in targets]).diff().tolist()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.functional.checks import check_given, check_tensors
+from latentgraph.functional.checks import check_given, check_odd, check_tensors
 from latentgraph.voxel.graph import Edges, VoxelGraph
 from latentgraph.voxel.search import first_at_least, in_order, where_true
 
@@ -82,8 +82,7 @@ def neighbor_graph(
         ValueError: a voxel occurs twice, a number is out of range, or a shape or the kernel size
             does not fit.
     """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"expected an odd kernel_size of 1 or more, got {kernel_size}")
+    check_odd(kernel_size=kernel_size)
     keys, order = _sorted_keys(coord, batch)
     ended = torch.cat([keys, keys.new_full((1,), torch.iinfo(torch.int64).max)])
     radius = kernel_size // 2

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from latentgraph.functional import Ragged
-from latentgraph.functional.checks import check_tensors
+from latentgraph.functional.checks import check_count, check_tensors
 from latentgraph.voxel.graph import VoxelGraph
 from latentgraph.voxel.grid import coarsen, neighbor_graph
 from latentgraph.voxel.movable import Movable
@@ -89,8 +89,7 @@ class VoxelLevels(Movable):
                 not fit.
         """
         check_tensors(coord=coord)
-        if num_levels < 1:
-            raise ValueError(f"expected num_levels of 1 or more, got {num_levels}")
+        check_count(num_levels=num_levels)
         ragged = Ragged.of(batch, batch_size, num_nodes=coord.size(0))
         grids = None if ragged is None else ragged.batch
         neighbors = neighbor_graph(coord, grids, kernel_size, block_size)

@@ -265,8 +265,8 @@ def test_copies_and_state_dicts() -> None:
     [
         ({"channels": ()}, "channels for at least one level"),
         ({"decoder_channels": (3, 5, 7)}, r"one level less, got \(16, 32, 64\) and \(3, 5, 7\)"),
-        ({"kernel_size": 2}, "an odd kernel_size, got 2"),
-        ({"stem_kernel_size": 4}, "an odd stem_kernel_size, got 4"),
+        ({"kernel_size": 2}, "an odd kernel_size of 1 or more, got 2"),
+        ({"stem_kernel_size": 4}, "an odd stem_kernel_size of 1 or more, got 4"),
         ({"blocks": (1, 2)}, r"blocks as a number or 3 of them, 0 or more, got \(1, 2\)"),
         ({"blocks": -1}, "blocks as a number or 3 of them, 0 or more, got -1"),
         ({"decoder_blocks": (2, 0)}, r"decoder_blocks as .* 2 of them, 1 or more, got \(2, 0\)"),
