@@ -18,7 +18,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.checks import check_rows, check_tensors
 from latentgraph.functional.precision import full_precision
-from latentgraph.functional.ragged import Ragged, _read, layout
+from latentgraph.functional.ragged import Ragged
+from latentgraph.functional.sums import weighted_sums
 
 __all__ = ["latent_to_visible", "visible_to_latent"]
 
@@ -49,7 +50,7 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     if batch is None:
         with full_precision(x):
             return _stacked(weight).mT @ _stacked(x)
-    sums: Tensor = _visible_to_latent(weight, x, batch.batch, batch.batch_size, batch.plan)
+    sums: Tensor = _visible_to_latent(weight, x, *_known(batch, weight.size(1), x.size(1)))
     return sums
 
 
@@ -82,7 +83,7 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     if batch is None:
         with full_precision(z):
             return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
-    sums: Tensor = _latent_to_visible(weight, z, batch.batch, batch.batch_size, batch.plan)
+    sums: Tensor = _latent_to_visible(weight, z, *_known(batch, weight.size(1), z.size(2)))
     return sums
 
 
@@ -90,15 +91,17 @@ def _stacked(x: Tensor) -> Tensor:
     return x if x.dim() == 3 else x.unsqueeze(0)
 
 
+def _known(batch: Ragged, *widths: int) -> tuple[Tensor, int, list[Tensor]]:
+    r"""What the operators are told of the graphs; sums weighted by one number need no buckets."""
+    return batch.batch, batch.batch_size, batch.pieces if 1 in widths else batch.plan
+
+
 Groups = Iterator[tuple["slice | Tensor", "slice | Tensor"]]
 
 
 def _groups(batch: Tensor, batch_size: int, plan: list[Tensor]) -> tuple[Tensor, Groups]:
     r"""The sorting order, and what is multiplied together: pairs of graphs and node positions."""
-    if not plan:
-        _, sizes, is_sorted = _read(batch, batch_size)
-        plan = layout(batch, sizes, is_sorted)
-    offsets, order, runs, *buckets = plan
+    offsets, order, runs, *buckets = plan or Ragged(batch, batch_size).plan
 
     def groups() -> Groups:
         ptr = offsets.tolist()
@@ -119,6 +122,10 @@ def _by_graph(x: Tensor, num_graphs: int) -> Tensor:
 def _visible_to_latent(
     weight: Tensor, x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]
 ) -> Tensor:
+    if weight.size(1) == 1:
+        return weighted_sums(x, weight.squeeze(1), batch, batch_size, plan).unsqueeze(1)
+    if x.size(1) == 1:
+        return weighted_sums(weight, x.squeeze(1), batch, batch_size, plan).unsqueeze(2)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight, x = weight.index_select(0, order), x.index_select(0, order)
@@ -143,6 +150,8 @@ def _latent_to_visible(
 ) -> Tensor:
     if weight.size(1) == 1:  # one latent node: its row, handed to every node
         return z.squeeze(1).index_select(0, batch).mul_(weight)
+    if z.size(2) == 1:
+        return z.squeeze(2).index_select(0, batch).mul_(weight).sum(1, keepdim=True)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)

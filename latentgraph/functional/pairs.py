@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.functional.ragged import Ragged, _read, layout, positions
+from latentgraph.functional.ragged import Ragged, positions
 
 Plans = tuple["Tensor | None", "Tensor | None", int, list[Tensor], list[Tensor]]
 
@@ -72,25 +72,18 @@ def each_graph(plans: Plans) -> Iterator[tuple[Members, Members]]:
     if batch is None:
         yield Members(slice(None)), Members(slice(None))
         return
-    ptr, order, runs, *buckets = _laid_out(batch, batch_size, plan)
+    ptr, order, runs, *buckets = plan or Ragged(batch, batch_size).plan
     alike = [(torch.arange(first, last + 1), None) for first, last in runs.tolist()]
     for graphs, index in [*alike, *zip(buckets[::2], buckets[1::2], strict=True)]:
         if key_batch is None:
             members = _members(ptr, graphs, order, index)
             yield members, members
             continue
-        key_ptr, key_order = _laid_out(key_batch, batch_size, key_plan)[:2]
+        key_ptr, key_order = (key_plan or Ragged(key_batch, batch_size).plan)[:2]
         graphs = graphs.cpu()
         graphs = graphs[key_ptr.diff()[graphs] > 0]
         if graphs.numel():
             yield _members(ptr, graphs, order), _members(key_ptr, graphs, key_order)
-
-
-def _laid_out(batch: Tensor, batch_size: int, plan: list[Tensor]) -> list[Tensor]:
-    if plan:
-        return plan
-    _, sizes, is_sorted = _read(batch, batch_size)
-    return layout(batch, sizes, is_sorted)
 
 
 def _members(ptr: Tensor, graphs: Tensor, order: Tensor, index: Tensor | None = None) -> Members:

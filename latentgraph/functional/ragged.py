@@ -34,7 +34,9 @@ class Ragged:
     def __init__(self, batch: Tensor, batch_size: int | None = None) -> None:
         _check_batch(batch, batch_size)
         self.batch = batch
+        self._order: Tensor | None = None
         self._plan: list[Tensor] | None = None
+        self._pieces: list[Tensor] | None = None
         if is_traced(batch):
             if batch_size is None:
                 raise ValueError(
@@ -92,18 +94,29 @@ class Ragged:
         return ragged
 
     @property
+    def order(self) -> Tensor | None:
+        r"""(N,) the nodes sorted by graph, stable; None where they are sorted already."""
+        if self._order is None and not self.is_sorted:
+            self._order = self.batch.argsort(stable=True)
+        return self._order
+
+    @property
     def plan(self) -> list[Tensor]:
         r"""What the ragged products need beside ``batch``; empty while compiling."""
         if is_traced(self.batch):
             return []
         if self._plan is None:
-            self._plan = layout(self.batch, self.sizes, self.is_sorted)
+            self._plan = layout(self)
         return self._plan
 
     @property
-    def order(self) -> Tensor | None:
-        r"""(N,) the nodes sorted by graph, stable; None where they are sorted already."""
-        return None if self.is_sorted else self.plan[1]
+    def pieces(self) -> list[Tensor]:
+        r"""What weighted sums of rows need beside ``batch``; empty while compiling."""
+        if is_traced(self.batch):
+            return []
+        if self._pieces is None:
+            self._pieces = cut(self)
+        return self._pieces
 
     def __repr__(self) -> str:
         return (
@@ -116,17 +129,13 @@ def sorted_ragged(sizes: Tensor, device: torch.device) -> Ragged:
     ragged = Ragged.__new__(Ragged)
     batch = torch.repeat_interleave(torch.arange(sizes.numel()), sizes)
     ragged.batch, ragged.batch_size = batch.to(device), sizes.numel()
-    ragged.sizes, ragged.is_sorted, ragged._plan = sizes, True, None
+    ragged.sizes, ragged.is_sorted = sizes, True
+    ragged._order = ragged._plan = ragged._pieces = None
     return ragged
 
 
-def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
+def layout(ragged: Ragged) -> list[Tensor]:
     r"""Where each graph lies among the sorted nodes, and which graphs are multiplied together.
-
-    Args:
-        batch: (N,) the graph of each node.
-        sizes: (B,) nodes per graph, on the CPU.
-        is_sorted: whether ``batch`` ascends.
 
     Returns:
         ``[ptr, order, runs, (graphs, index) ...]``: offsets (B + 1,) on the CPU; the sorting
@@ -134,9 +143,9 @@ def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
         ones of one size that follow one another and need no padding; then for each bucket of
         other graphs of like size these graphs (g,) and the sorted :func:`positions` of their nodes.
     """
-    device = batch.device
-    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    order = batch.new_empty(0) if is_sorted else batch.argsort(stable=True)
+    sizes, device = ragged.sizes, ragged.batch.device
+    ptr = offsets(sizes)
+    order = ragged.batch.new_empty(0) if ragged.order is None else ragged.order
     alone = ~torch.arange(sizes.numel())
     _, run, count = torch.where(sizes > LARGE, alone, sizes).unique_consecutive(
         return_inverse=True, return_counts=True
@@ -154,6 +163,33 @@ def layout(batch: Tensor, sizes: Tensor, is_sorted: bool) -> list[Tensor]:
         else:
             buckets += [graphs.to(device), positions(ptr, graphs).to(device)]
     return [ptr, order, torch.cat(runs), *buckets]
+
+
+def cut(ragged: Ragged) -> list[Tensor]:
+    r"""The sorted nodes in pieces of one graph each, none of which is long.
+
+    Returns:
+        ``[order, bounds, ptr]``: the nodes (N,) sorted by graph; the offsets (P + 1,) of the pieces
+        among them; those of each graph's pieces among all pieces (B + 1,), empty where each graph
+        is one piece.
+    """
+    sizes, device = ragged.sizes, ragged.batch.device
+    order = (
+        torch.arange(ragged.batch.numel(), device=device) if ragged.order is None else ragged.order
+    )
+    ptr = bounds = offsets(sizes)
+    count = ((sizes + LARGE - 1) // LARGE).clamp_min(1)
+    first = offsets(count)
+    if first[-1] == sizes.numel():
+        return [order, bounds.to(device), first[:0].to(device)]
+    step = torch.arange(int(first[-1])) - first[:-1].repeat_interleave(count)
+    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + LARGE * step, ptr[-1:]])
+    return [order, bounds.to(device), first.to(device)]
+
+
+def offsets(sizes: Tensor) -> Tensor:
+    r"""(B + 1,) where each of B things of these sizes begins, and where the last one ends."""
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def positions(ptr: Tensor, graphs: Tensor) -> Tensor:

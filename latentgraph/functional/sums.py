@@ -1,17 +1,17 @@
 r"""Sums over the nodes of each graph, and one row for each graph handed to all of its nodes.
 
-Both are products with ones, but count as none: for ragged batches they are operators of
-:mod:`torch.library` of their own, each the gradient of the other.
+For ragged batches they are operators of :mod:`torch.library`, each the gradient of the other.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from latentgraph.functional.bipartite import _visible_to_latent
 from latentgraph.functional.checks import check_rows, check_tensors
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged
@@ -38,7 +38,7 @@ def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     if batch is None:
         return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
     with full_precision(x):
-        total: Tensor = _sum_nodes(x, batch.batch, batch.batch_size, batch.plan)
+        total: Tensor = _sum_nodes(x, batch.batch, batch.batch_size, batch.pieces)
         return total
 
 
@@ -66,32 +66,53 @@ def to_nodes(z: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     assert batch is not None
     if z.size(0) != batch.batch_size:
         raise ValueError(f"expected z with {batch.batch_size} rows, got {tuple(z.shape)}")
-    rows: Tensor = _to_nodes(z, batch.batch, batch.batch_size, batch.plan)
+    rows: Tensor = _to_nodes(z, batch.batch, batch.batch_size, batch.pieces)
     return rows
 
 
+def weighted_sums(
+    x: Tensor, weight: Tensor | None, batch: Tensor, batch_size: int, pieces: list[Tensor]
+) -> Tensor:
+    r"""The rows of each graph, each times a number of its own, summed piece by piece.
+
+    Args:
+        x: (N, c) rows.
+        weight: (N,) their numbers, or None for ones.
+        batch: (N,) the graph of each.
+        batch_size: number of graphs B.
+        pieces: of the :class:`Ragged`; may be empty.
+
+    Returns:
+        (B, c).
+    """
+    if not x.is_floating_point() or x.size(1) == 0:  # which `embedding_bag` refuses
+        rows = x if weight is None else x * weight.unsqueeze(1)
+        return x.new_zeros(batch_size, x.size(1)).index_add_(0, batch, rows)
+    order, bounds, ptr = pieces or Ragged(batch, batch_size).pieces
+    sums = partial(F.embedding_bag, mode="sum", include_last_offset=True)
+    if weight is not None:
+        weight = weight.index_select(0, order)
+    z = sums(order, x, bounds, per_sample_weights=weight)
+    return sums(torch.arange(z.size(0), device=z.device), z, ptr) if ptr.numel() else z
+
+
 @torch.library.custom_op("latentgraph::sum_nodes", mutates_args=())
-def _sum_nodes(x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
-    if x.size(1) == 1:  # numbers: no product is worth its call
-        sums = torch.zeros(batch_size, 1, dtype=torch.float64, device=x.device)
-        return sums.index_add_(0, batch, x.double()).to(x.dtype)
-    ones = x.new_ones(x.size(0), 1)
-    z: Tensor = _visible_to_latent(ones, x, batch, batch_size, plan)
-    return z.squeeze(1)
+def _sum_nodes(x: Tensor, batch: Tensor, batch_size: int, pieces: list[Tensor]) -> Tensor:
+    return weighted_sums(x, None, batch, batch_size, pieces)
 
 
 @torch.library.custom_op("latentgraph::to_nodes", mutates_args=())
-def _to_nodes(z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+def _to_nodes(z: Tensor, batch: Tensor, batch_size: int, pieces: list[Tensor]) -> Tensor:
     return z.index_select(0, batch)
 
 
 @_sum_nodes.register_fake
-def _(x: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+def _(x: Tensor, batch: Tensor, batch_size: int, pieces: list[Tensor]) -> Tensor:
     return x.new_empty(batch_size, x.size(1))
 
 
 @_to_nodes.register_fake
-def _(z: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+def _(z: Tensor, batch: Tensor, batch_size: int, pieces: list[Tensor]) -> Tensor:
     return z.new_empty(batch.size(0), z.size(1))
 
 

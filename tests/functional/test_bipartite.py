@@ -24,11 +24,14 @@ SIZES = {
 }
 
 
-def operands(sizes, in_order: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+WIDTHS = [(D, C), (1, C), (D, 1), (1, 1)]  # of latent nodes and of features; one is special
+
+
+def operands(sizes, in_order: bool, d: int = D, c: int = C) -> tuple[Tensor, ...]:
     batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
     if not in_order:
         batch = batch[torch.randperm(len(batch))]
-    shapes = (len(batch), C), (len(batch), D), (len(sizes), D, C)
+    shapes = (len(batch), c), (len(batch), d), (len(sizes), d, c)
     x, weight, z = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
     return x, weight, z, batch
 
@@ -40,9 +43,10 @@ def loop(x: Tensor, weight: Tensor, z: Tensor, batch: Tensor) -> tuple[Tensor, T
 
 
 @pytest.mark.parametrize("in_order", [True, False], ids=["sorted", "unsorted"])
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_both_products_equal_a_loop(sizes, in_order) -> None:
-    x, weight, z, batch = operands(sizes, in_order)
+def test_both_products_equal_a_loop(sizes, widths, in_order) -> None:
+    x, weight, z, batch = operands(sizes, in_order, *widths)
     ragged = Ragged(batch, len(sizes))
     expected = loop(x, weight, z, batch)
     actual = LF.visible_to_latent(x, weight, ragged), LF.latent_to_visible(z, weight, ragged)
@@ -55,8 +59,9 @@ def test_both_products_equal_a_loop(sizes, in_order) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(2, 0, 1), (0, 1, 2) * 71], ids=["few", "many"])
-def test_gradients_of_gradients(sizes) -> None:
-    x, weight, z, batch = operands(sizes, in_order=False)
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_gradients_of_gradients(sizes, widths) -> None:
+    x, weight, z, batch = operands(sizes, False, *widths)
     ragged = Ragged(batch, len(sizes))
     fast = len(sizes) > 3
     for function, features in ((LF.visible_to_latent, x), (LF.latent_to_visible, z)):
@@ -76,20 +81,25 @@ def test_graphs_of_one_size_and_a_single_graph_need_no_batch() -> None:
     assert_equal(LF.latent_to_visible(z[:1], weight), weight @ z[0])
 
 
-def test_sum_nodes_and_to_nodes() -> None:
-    x, _, _, batch = operands(SIZES["few"], in_order=False)
+@pytest.mark.parametrize("sizes", [SIZES["few"], SIZES["large"]], ids=["few", "large"])
+def test_sum_nodes_and_to_nodes(sizes) -> None:
+    x, _, _, batch = operands(sizes, in_order=False)
     ragged = Ragged(batch, 5)
     total = LF.sum_nodes(x, ragged)
     assert_equal(total, x.new_zeros(5, C).index_add(0, batch, x))
+    assert_equal(LF.sum_nodes(x[:, :0], ragged), total[:, :0])
+    numbers = LF.sum_nodes(torch.ones(len(x), 1, dtype=torch.int64), ragged)
+    assert numbers.flatten().tolist() == list(sizes)
     assert_equal(LF.to_nodes(total, ragged), total[batch])
     assert_equal(LF.sum_nodes(x), x.sum(0, keepdim=True))
     assert_equal(LF.to_nodes(total) + x.new_zeros(5, 2, C), total.unsqueeze(1).expand(5, 2, C))
 
 
 @pytest.mark.parametrize("in_order", [True, False], ids=["sorted", "unsorted"])
-@pytest.mark.parametrize("name", ["few", "many", "many_and_a_large_one", "many_equal"])
-def test_nan_stays_in_its_own_graph(name, in_order) -> None:
-    x, weight, z, batch = operands(SIZES[name], in_order)
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@pytest.mark.parametrize("name", ["few", "many", "large", "many_equal"])
+def test_nan_stays_in_its_own_graph(name, widths, in_order) -> None:
+    x, weight, z, batch = operands(SIZES[name], in_order, *widths)
     spoilt = 4
     ragged, own = Ragged(batch, len(z)), batch == spoilt
     with torch.no_grad():
@@ -128,10 +138,12 @@ def test_products_stay_in_full_precision_under_autocast(sizes, batched) -> None:
 
 
 @pytest.mark.parametrize("planned", [True, False], ids=["planned", "unplanned"])
-@pytest.mark.parametrize("name", ["few", "equal", "many"])
-def test_operators_keep_the_contract_of_torch_library(name, planned) -> None:
-    x, weight, z, batch = operands(SIZES[name], in_order=name == "equal")
-    plan = Ragged(batch, len(z)).plan if planned else []
+@pytest.mark.parametrize("widths", [(D, C), (1, C)], ids=str)
+@pytest.mark.parametrize("name", ["few", "equal", "many", "large"])
+def test_operators_keep_the_contract_of_torch_library(name, widths, planned) -> None:
+    x, weight, z, batch = operands(SIZES[name], name == "equal", *widths)
+    ragged = Ragged(batch, len(z))
+    plan = (ragged.plan if widths[0] > 1 else ragged.pieces) if planned else []
     operators = torch.ops.latentgraph
     torch.library.opcheck(operators.visible_to_latent, (weight, x, batch, len(z), plan))
     torch.library.opcheck(operators.latent_to_visible, (weight, z, batch, len(z), plan))

@@ -30,6 +30,14 @@ def test_graphs_of_one_size_that_follow_one_another_are_multiplied_where_they_li
     assert index.tolist() == [[1074, 1075, 1076], [1600, 1601, 1602]]
 
 
+def test_no_piece_is_long_or_of_two_graphs() -> None:
+    sizes = torch.tensor([3, 0, 1031, 512])
+    order, bounds, ptr = Ragged(torch.arange(4).repeat_interleave(sizes)).pieces
+    assert order.tolist() == list(range(1546))
+    assert bounds.tolist() == [0, 3, 3, 515, 1027, 1034, 1546]
+    assert ptr.tolist() == [0, 1, 2, 5, 6]
+
+
 @pytest.mark.parametrize("batch_size", [None, 0, 3])
 def test_no_nodes(batch_size) -> None:
     ragged = Ragged(torch.empty(0, dtype=torch.int64), batch_size)

@@ -55,7 +55,7 @@ def test_a_graph_for_another_kernel() -> None:
 
 @pytest.mark.parametrize("sizes", [(0, 3, 3), (2, 0, 3), (2, 3, 0)])
 def test_bad_sizes(sizes: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="expected .* of 1 or more, got 0"):
+    with pytest.raises(ValueError, match=r"expected .* of 1 or more, got 0"):
         VoxelConv(*sizes)
 
 
