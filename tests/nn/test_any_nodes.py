@@ -81,7 +81,9 @@ def formula(block: nn.Module, x: Tensor, batch: Tensor, batch_size: int) -> Tens
 def test_equals_the_formula_with_its_gradients(kind, data) -> None:
     larger = () if kind == "non_local" else LARGER  # its formula goes from pair to pair
     sample = data.draw(graphs(("random", "twice", "mostly zero"), largest=5, larger=larger))
-    assert_formula(data.draw(blocks(kind)), formula, *sample, CLOSE)
+    # Without a norm the gradient at a row of zeros is 1e12 times what was rounded.
+    normed = {} if sample.x.any(1).all() else {"norm": st.just("layer_norm")}
+    assert_formula(data.draw(blocks(kind, **normed)), formula, *sample, CLOSE)
 
 
 @every_kind
@@ -144,7 +146,8 @@ def test_dtype(kind, data, sample, dtype) -> None:
         dtype = torch.float32
     # A wide layer norm and scores clear of zero: elsewhere the formula itself enlarges what is lost
     # when numbers are rounded.
-    clear = {"reduction": st.just(1), "norm": st.just("layer_norm"), "top_k": st.none()}
+    wide = {"reduction": st.just(1), "ratio": st.just(1.0)}
+    clear = wide | {"norm": st.just("layer_norm"), "top_k": st.none()}
     block = data.draw(blocks(kind, **clear))
     for name, parameter in block.named_parameters():
         if "psi" in name and name.endswith("norm.bias"):
