@@ -20,9 +20,9 @@ TOLERANCE = {
     torch.bfloat16: 2e-2,
 }
 
-# Gradients are rounded more often than rows are, forward and backward, and one that is zero by theory
-# keeps what was rounded at hundreds of like nodes. In half precision no more is asked than that none
-# is lost.
+# Gradients are rounded more often than rows are, forward and backward; one that is zero by theory
+# keeps what was rounded at hundreds of like nodes. In half precision it is only asked that none is
+# lost.
 GRADIENT = {torch.float32: 1e-3, torch.float16: 0.5, torch.bfloat16: 0.5}
 
 
