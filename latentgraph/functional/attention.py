@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from latentgraph.functional.checks import check_no_tangents
 from latentgraph.functional.pairs import Plans, each_graph, plans
 from latentgraph.functional.precision import full_precision
 from latentgraph.functional.ragged import Ragged
@@ -51,6 +52,7 @@ def attention(
     needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
     if batch is None and (is_traced(value) or not (needs_grad and torch.is_grad_enabled())):
         return _attend(query, key, value, scale)
+    check_no_tangents(query, key, value)
     result: Tensor = _attention(query, key, value, scale, *plans(batch, key_batch))
     return result
 

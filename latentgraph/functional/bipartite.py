@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from latentgraph.functional.checks import check_rows, check_tensors
-from latentgraph.functional.precision import full_precision
+from latentgraph.functional.checks import check_no_tangents, check_rows, check_tensors
+from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import weighted_sums
 
@@ -50,6 +50,7 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     if batch is None:
         with full_precision(x):
             return _stacked(weight).mT @ _stacked(x)
+    check_no_tangents(x, weight)
     sums: Tensor = _visible_to_latent(weight, x, *_known(batch, weight.size(1), x.size(1)))
     return sums
 
@@ -83,6 +84,7 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     if batch is None:
         with full_precision(z):
             return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
+    check_no_tangents(z, weight)
     sums: Tensor = _latent_to_visible(weight, z, *_known(batch, weight.size(1), z.size(2)))
     return sums
 
@@ -151,7 +153,8 @@ def _latent_to_visible(
     if weight.size(1) == 1:  # one latent node: its row, handed to every node
         return z.squeeze(1).index_select(0, batch).mul_(weight)
     if z.size(2) == 1:
-        return z.squeeze(2).index_select(0, batch).mul_(weight).sum(1, keepdim=True)
+        rows = wide(z.squeeze(2)).index_select(0, batch).mul_(weight)
+        return rows.sum(1, keepdim=True).to(z.dtype)
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)

@@ -10,6 +10,7 @@ from torch import Tensor
 from latentgraph.functional.tracing import is_traced
 
 LARGE = 512  # nodes; graphs of fewer share a product
+PIECE = 128  # nodes whose rows are added up in float32, one after another
 MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
 
@@ -178,12 +179,12 @@ def cut(ragged: Ragged) -> list[Tensor]:
         torch.arange(ragged.batch.numel(), device=device) if ragged.order is None else ragged.order
     )
     ptr = bounds = offsets(sizes)
-    count = ((sizes + LARGE - 1) // LARGE).clamp_min(1)
+    count = ((sizes + PIECE - 1) // PIECE).clamp_min(1)
     first = offsets(count)
     if first[-1] == sizes.numel():
         return [order, bounds.to(device), first[:0].to(device)]
     step = torch.arange(int(first[-1])) - first[:-1].repeat_interleave(count)
-    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + LARGE * step, ptr[-1:]])
+    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + PIECE * step, ptr[-1:]])
     return [order, bounds.to(device), first.to(device)]
 
 
@@ -233,7 +234,7 @@ def _read(batch: Tensor, batch_size: int | None) -> tuple[int, Tensor, bool]:
     facts = torch.stack([batch.min(), batch.max(), ascending])
     if batch_size is None:
         low, high, is_sorted = facts.tolist()
-        batch_size = high + 1
+        batch_size = max(high, 0) + 1
         _check_count(batch_size)
         sizes = None if low < 0 else torch.bincount(batch).cpu()
     else:

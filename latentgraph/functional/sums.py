@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from latentgraph.functional.checks import check_rows, check_tensors
-from latentgraph.functional.precision import full_precision
+from latentgraph.functional.checks import check_no_tangents, check_rows, check_tensors
+from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 
 __all__ = ["sum_nodes", "to_nodes"]
@@ -34,9 +34,12 @@ def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
         ValueError: ``x`` has another shape, or ``batch`` does not fit the nodes.
     """
     check_rows("x", x, batch)
+    if x.dtype == torch.bool:
+        x = x.long()
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         return (x if x.dim() == 3 else x.unsqueeze(0)).sum(1)
+    check_no_tangents(x)
     with full_precision(x):
         total: Tensor = _sum_nodes(x, batch.batch, batch.batch_size, batch.pieces)
         return total
@@ -66,6 +69,7 @@ def to_nodes(z: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
     assert batch is not None
     if z.size(0) != batch.batch_size:
         raise ValueError(f"expected z with {batch.batch_size} rows, got {tuple(z.shape)}")
+    check_no_tangents(z)
     rows: Tensor = _to_nodes(z, batch.batch, batch.batch_size, batch.pieces)
     return rows
 
@@ -91,13 +95,18 @@ def weighted_sums(
     order, bounds, ptr = pieces or Ragged(batch, batch_size).pieces
     sums = partial(F.embedding_bag, mode="sum", include_last_offset=True)
     if weight is not None:
-        weight = weight.index_select(0, order)
-    z = sums(order, x, bounds, per_sample_weights=weight)
-    return sums(torch.arange(z.size(0), device=z.device), z, ptr) if ptr.numel() else z
+        weight = wide(weight).index_select(0, order)
+    z = sums(order, wide(x), bounds, per_sample_weights=weight)
+    if ptr.numel():
+        z = sums(torch.arange(z.size(0), device=z.device), z.double(), ptr)
+    return z.to(x.dtype)
 
 
 @torch.library.custom_op("latentgraph::sum_nodes", mutates_args=())
 def _sum_nodes(x: Tensor, batch: Tensor, batch_size: int, pieces: list[Tensor]) -> Tensor:
+    if x.size(1) == 1 and x.is_floating_point():  # what a softmax divides by
+        sums = torch.zeros(batch_size, 1, dtype=torch.float64, device=x.device)
+        return sums.index_add_(0, batch, x.double()).to(x.dtype)
     return weighted_sums(x, None, batch, batch_size, pieces)
 
 
