@@ -35,6 +35,7 @@ class VoxelConv(nn.Module):
         dtype: dtype of the parameters.
 
     Raises:
+        TypeError: A size is no int.
         ValueError: A size is below 1.
     """
 

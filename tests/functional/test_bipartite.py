@@ -95,12 +95,11 @@ def test_sum_nodes_and_to_nodes(sizes) -> None:
     assert_equal(LF.to_nodes(total) + x.new_zeros(5, 2, C), total.unsqueeze(1).expand(5, 2, C))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("width", [1, C])
-def test_sums_of_many_nodes_lose_no_more_than_their_dtype(width, dtype) -> None:
-    x = 16 * torch.rand(40, 521, width)
-    x[23:] *= -0.5  # in between the sum is more than float16 holds
-    x = x.flatten(0, 1).to(dtype)
+def test_sums_of_many_nodes_are_not_rounded_on_the_way(width, dtype) -> None:
+    rows = (2048 * torch.rand(521, width)).to(dtype)
+    x = torch.cat([rows, -rows, torch.ones_like(rows)])  # on the way more than float16 holds
     ragged, ones = Ragged(torch.zeros(len(x), dtype=torch.int64), 2), torch.ones(len(x), 1)
     expected = x.double().sum(0)
     assert_equal(LF.sum_nodes(x, ragged)[0], expected)
