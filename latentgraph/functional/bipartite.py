@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.checks import check_no_tangents, check_rows, check_tensors
+from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import weighted_sums
@@ -83,7 +84,7 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
         )
     if batch is None:
         with full_precision(z):
-            return weight @ z if weight.dim() == 3 else weight @ z.squeeze(0)
+            return linear(weight, z.squeeze(0).mT) if num_graphs == 1 else weight @ z
     check_no_tangents(z, weight)
     sums: Tensor = _latent_to_visible(weight, z, *_known(batch, weight.size(1), z.size(2)))
     return sums
