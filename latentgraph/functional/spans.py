@@ -12,7 +12,7 @@ from latentgraph.functional.ragged import Ragged, offsets, sorted_ragged
 from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
 
-CHUNK_NUMBERS = 2**20  # features of a chunk, on a processor
+CHUNK_NUMBERS = 2**21  # features of a chunk, on a processor
 
 
 class Span(NamedTuple):
@@ -92,7 +92,7 @@ def _even_slices(total: int, size: int) -> list[slice]:
 def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     r"""Nodes of a chunk, by size; None, for all nodes at once, where chunks do not pay.
 
-    A chunk of features takes 4 MB of float32, so that what is made of it stays in the caches of a
+    A chunk of features takes 8 MB of float32, so that what is made of it stays in the caches of a
     processor; an accelerator gets 32 times as much. With a backward pass, which computes each chunk
     once more, chunks pay from four of them on. Sharded nodes always come in chunks, be it one, as
     their number differs from rank to rank.
