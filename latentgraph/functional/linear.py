@@ -44,7 +44,7 @@ def _has_kernel(x: Tensor) -> bool:
         and x.is_contiguous()
         and x.shape[:-1].numel() >= MANY_ROWS
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )
 
 
