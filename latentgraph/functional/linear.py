@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentgraph.functional.tracing import is_traced
 
-MANY_ROWS = 4_096
+MANY_ROWS, MANY_COLUMNS = 4_096, 8  # of an output, from which on another kernel pays
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -24,7 +24,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if _has_kernel(x):
+    if _has_kernel(x, weight):
         return _by_convolution(x, weight, bias)
     if x.dim() == 2 or x.size(0) == 1 or x.stride(2) == 1:
         return F.linear(x, weight, bias)
@@ -32,7 +32,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def _has_kernel(x: Tensor) -> bool:
+def _has_kernel(x: Tensor, weight: Tensor) -> bool:
     r"""Whether oneDNN, which torch asks for convolutions alone, is at hand for these rows.
 
     On processors that are not Intel's it uses wider instructions than MKL, which takes the others.
@@ -43,6 +43,7 @@ def _has_kernel(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.is_contiguous()
         and x.shape[:-1].numel() >= MANY_ROWS
+        and weight.size(0) >= MANY_COLUMNS
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentgraph.functional.freed_memory import keep_freed_memory
 from latentgraph.functional.passes import (
     Chunk,
     Passes,
@@ -33,7 +32,6 @@ def in_chunks(
     passes: Passes, inputs: tuple[Tensor, ...], batch: Ragged | None, spans: list[Span]
 ) -> tuple[State, Tensor]:
     num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
-    keep_freed_memory(inputs[0].device)
     state, message = first_pass(passes, (take(s, inputs) for s in spans), num_graphs)
     out = torch.empty_like(inputs[0])
     for span in spans:

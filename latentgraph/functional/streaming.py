@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from latentgraph.functional.freed_memory import keep_freed_memory
 from latentgraph.functional.passes import Passes
 from latentgraph.functional.precision import autocast_of
 from latentgraph.functional.ragged import Ragged
@@ -50,7 +51,11 @@ def stream(
     if flat:
         inputs = tuple(t.unsqueeze(0) for t in inputs)
     passes = over_shards(passes)
-    spans = even_spans(inputs[0], batch, None if is_traced(inputs[0]) else chunk_size)
+    if is_traced(inputs[0]):
+        spans = even_spans(inputs[0], batch, None)
+    else:
+        spans = even_spans(inputs[0], batch, chunk_size)
+        keep_freed_memory(inputs[0].device)
     # Ranks that differ in their chunks must not differ in what their autograd graphs exchange.
     if len(spans) == 1 and (chunk_size is None or not is_sharded()):
         out = in_one_chunk(passes, inputs, batch)
