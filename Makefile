@@ -141,7 +141,6 @@ bench: $(STAMP) ## time and memory, into benchmarks/results
 	$(PY) -m benchmarks.voxel_unet
 	$(PY) -m benchmarks.loading
 	$(PY) -m benchmarks.sharding
-	$(PY) -m benchmarks.sharding --allocator default
 	$(PY) -m benchmarks.sharded_cost
 	$(PY) -m benchmarks.streaming $(ARGS)
 	$(PY) -m benchmarks.prepare

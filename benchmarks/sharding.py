@@ -1,10 +1,7 @@
 r"""Nodes sharded over two processes of one thread, against one process of two threads.
 
 ``python -m benchmarks.sharding`` prints a table and writes it to ``benchmarks/results``. Both run
-in turn, again and again, so that a busy machine slows down both. Both keep memory that is freed:
-whether glibc hands that of a chunk back to the system, and has it filled with zeros again for the
-next one, is up to what happens to lie behind it, and would decide the comparison. With
-``--allocator default`` it is as glibc comes.
+in turn, again and again, so that a busy machine slows down both.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing as mp
-import os
 import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -32,10 +28,6 @@ from latentgraph.nn import GlobalContext, LatentGNN
 BLOCKS: dict[str, Callable[[int], torch.nn.Module]] = {
     "LatentGNN": LatentGNN,
     "GlobalContext": GlobalContext,
-}
-ALLOCATORS = {
-    "keeping": {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)},
-    "default": {},
 }
 STEPS = ("forward", "forward and backward")
 
@@ -133,14 +125,13 @@ def measure(name: str, shape: tuple[int, int], repetitions: int) -> list[dict[st
     return rows
 
 
-def report(machine: dict[str, Any], rows: list[dict[str, Any]], allocator: str) -> str:
+def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     r"""The results as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     blocks = " ".join(dict.fromkeys(row["block"] for row in rows))
-    settings = " ".join(f"{name}={value}" for name, value in ALLOCATORS[allocator].items())
     lines = [
-        f"`python -m benchmarks.sharding --blocks {blocks} --repetitions {len(rows[0]['pair'])} "
-        f"--allocator {allocator}`: {facts}, with {settings or 'the allocator of glibc as it is'}.",
+        f"`python -m benchmarks.sharding --blocks {blocks} --repetitions {len(rows[0]['pair'])}`: "
+        f"{facts}.",
         "",
         "Seconds, median (least to most); speed: median over pairs of runs of the time of one "
         "process over that of two.",
@@ -161,7 +152,6 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=[*BLOCKS])
     parser.add_argument("--repetitions", type=int, default=11)
-    parser.add_argument("--allocator", choices=ALLOCATORS, default="keeping")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     machine = {
@@ -171,13 +161,11 @@ def main() -> None:
         **versions(),
         "day": today(),
     }
-    os.environ.update(ALLOCATORS[args.allocator])  # processes read it when they start
     shape = (args.nodes, args.channels)
     rows = [row for name in args.blocks for row in measure(name, shape, args.repetitions)]
-    name = "sharding" if args.allocator == "keeping" else "sharding_default"
-    publish(report(machine, rows, args.allocator), args.out, f"{name}.md")
+    publish(report(machine, rows), args.out, "sharding.md")
     results = {"machine": machine, "rows": rows}
-    (args.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.out / "sharding.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
 
     A chunk of features takes 8 MB of float32, so that what is made of it stays in the caches of a
     processor; an accelerator gets 32 times as much. With a backward pass, which computes each chunk
-    once more, chunks pay from four of them on. Sharded nodes always come in chunks, be it one, as
+    once more, chunks pay from two of them on. Sharded nodes always come in chunks, be it one, as
     their number differs from rank to rank.
 
     Args:
@@ -106,5 +106,5 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     rows = max(1_024, CHUNK_NUMBERS // max(x.size(-1), 1))
     if x.device.type != "cpu":
         rows *= 32
-    few = x.shape[:-1].numel() <= rows * (4 if needs_grad else 1)
+    few = x.shape[:-1].numel() <= rows * (2 if needs_grad else 1)
     return None if few and not is_sharded() else rows
