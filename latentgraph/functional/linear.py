@@ -35,7 +35,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _has_kernel(x: Tensor, weight: Tensor) -> bool:
     r"""Whether oneDNN, which torch asks for convolutions alone, is at hand for these rows.
 
-    On processors that are not Intel's it uses wider instructions than MKL, which takes the others.
+    On AMD's processors it uses wider instructions than MKL, which takes the others.
     """
     return (
         not is_traced(x)
