@@ -12,7 +12,8 @@ from latentgraph.functional.ragged import Ragged, offsets, sorted_ragged
 from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
 
-CHUNK_NUMBERS = 2**21  # features of a chunk, on a processor
+CHUNK_NUMBERS = 2**20  # features of a chunk, for each thread
+MOST_THREADS = 64  # whose share a chunk has
 
 
 class Span(NamedTuple):
@@ -92,10 +93,10 @@ def _even_slices(total: int, size: int) -> list[slice]:
 def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     r"""Nodes of a chunk, by size; None, for all nodes at once, where chunks do not pay.
 
-    A chunk of features takes 8 MB of float32, so that what is made of it stays in the caches of a
-    processor; an accelerator gets 32 times as much. With a backward pass, which computes each chunk
-    once more, chunks pay from two of them on. Sharded nodes always come in chunks, be it one, as
-    their number differs from rank to rank.
+    A chunk of features takes 4 MB of float32 for each of torch's threads, up to 64, so that what is
+    made of it stays in the caches of a processor; an accelerator counts as 64 threads. With a
+    backward pass, which computes each chunk once more, chunks pay from two of them on. Sharded
+    nodes always come in chunks, be it one, as their number differs from rank to rank.
 
     Args:
         x: (N, C) or (B, n, C).
@@ -103,8 +104,7 @@ def auto_chunk_size(x: Tensor, needs_grad: bool) -> int | None:
     """
     if is_traced(x):
         return None
-    rows = max(1_024, CHUNK_NUMBERS // max(x.size(-1), 1))
-    if x.device.type != "cpu":
-        rows *= 32
+    threads = min(torch.get_num_threads(), MOST_THREADS) if x.is_cpu else MOST_THREADS
+    rows = max(1_024, threads * CHUNK_NUMBERS // max(x.size(-1), 1))
     few = x.shape[:-1].numel() <= rows * (2 if needs_grad else 1)
     return None if few and not is_sharded() else rows
