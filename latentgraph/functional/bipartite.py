@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.checks import check_no_tangents, check_rows, check_tensors
-from latentgraph.functional.linear import linear
+from latentgraph.functional.linear import linear, over_rows
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import weighted_sums
@@ -50,7 +50,9 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         with full_precision(x):
-            return _stacked(weight).mT @ _stacked(x)
+            if x.dim() == 2 or x.size(0) == 1:
+                return over_rows(weight, x).unsqueeze(0)
+            return weight.mT @ x
     check_no_tangents(x, weight)
     sums: Tensor = _visible_to_latent(weight, x, *_known(batch, weight.size(1), x.size(1)))
     return sums
@@ -88,10 +90,6 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     check_no_tangents(z, weight)
     sums: Tensor = _latent_to_visible(weight, z, *_known(batch, weight.size(1), z.size(2)))
     return sums
-
-
-def _stacked(x: Tensor) -> Tensor:
-    return x if x.dim() == 3 else x.unsqueeze(0)
 
 
 def _known(batch: Ragged, *widths: int) -> tuple[Tensor, int, list[Tensor]]:
@@ -137,6 +135,9 @@ def _visible_to_latent(
         for graphs, nodes in groups:
             if isinstance(nodes, slice):
                 sums = z[graphs]
+                if sums.size(0) == 1:
+                    sums[0] = over_rows(weight[nodes], x[nodes])
+                    continue
                 sent, rows = (_by_graph(t[nodes], sums.size(0)) for t in (weight, x))
                 torch.bmm(sent.mT, rows, out=sums)
             else:

@@ -1,14 +1,21 @@
-r"""A linear map of rows that leaves channel-first maps as they lie."""
+r"""Products of rows with a matrix, and of rows with rows.
+
+Many rows on a processor go to oneDNN, which torch asks for convolutions alone, as the pixels of a
+map: on AMD's processors it uses wider instructions than MKL, which takes the other products.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from latentgraph.functional.tracing import is_traced
 
-MANY_ROWS, MANY_COLUMNS = 4_096, 8  # of an output, from which on another kernel pays
+MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -24,33 +31,68 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if _has_kernel(x, weight):
-        return _by_convolution(x, weight, bias)
+    if _pays(x, weight.size(0)):
+        y = F.conv2d(_pixels(x), weight.unsqueeze(2).unsqueeze(3), bias)
+        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.size(0))
     if x.dim() == 2 or x.size(0) == 1 or x.stride(2) == 1:
         return F.linear(x, weight, bias)
     y = torch.bmm(x, weight.T.expand(x.size(0), -1, -1))
     return y if bias is None else y + bias
 
 
-def _has_kernel(x: Tensor, weight: Tensor) -> bool:
-    r"""Whether oneDNN, which torch asks for convolutions alone, is at hand for these rows.
+def over_rows(x: Tensor, y: Tensor) -> Tensor:
+    r""":math:`X^\top Y`, (a, b), of rows (..., a) and (..., b)."""
+    if _pays(x, y.size(-1)) and _pays(y, x.size(-1)):
+        product: Tensor = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
+        return product
+    return x.flatten(0, -2).mT @ y.flatten(0, -2)
 
-    On AMD's processors it uses wider instructions than MKL, which takes the others.
-    """
+
+class _OverRows(torch.autograd.Function):
+    r"""``over_rows``, whose gradients are ``linear``."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor) -> Tensor:
+        shape = (x.size(-1), y.size(-1), 1, 1)
+        product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
+        return product.flatten(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y = ctx.saved_tensors
+        needs_x, needs_y = ctx.needs_input_grad
+        return linear(y, grad) if needs_x else None, linear(x, grad.T) if needs_y else None
+
+    @staticmethod
+    def jvp(ctx: Any, x_t: Tensor | None, y_t: Tensor | None) -> Tensor:
+        x, y = ctx.saved_tensors
+        if x_t is not None and y_t is not None:
+            return over_rows(x_t, y) + over_rows(x, y_t)
+        return over_rows(x if x_t is None else x_t, y if y_t is None else y_t)
+
+
+def _pixels(rows: Tensor) -> Tensor:
+    r"""Rows (..., c) as a channels-last map (1, c, 1, n)."""
+    return rows.flatten(0, -2).unsqueeze(0).unsqueeze(2).permute(0, 3, 1, 2)
+
+
+def _pays(x: Tensor, num_columns: int) -> bool:
+    r"""Whether oneDNN is at hand for these rows (..., c), and so many columns are worth the way."""
     return (
-        not is_traced(x)
+        x.is_cpu
         and x.dtype == torch.float32
-        and x.device.type == "cpu"
         and x.is_contiguous()
-        and x.shape[:-1].numel() >= MANY_ROWS
-        and weight.size(0) >= MANY_COLUMNS
+        and x.numel() * num_columns >= MANY_PRODUCTS
+        and num_columns >= MANY_COLUMNS
+        and not is_traced(x)
+        and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
-
-
-def _by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    r"""The rows as pixels of a channels-last map."""
-    pixels = x.flatten(0, -2).unsqueeze(0).unsqueeze(2).permute(0, 3, 1, 2)
-    y = F.conv2d(pixels, weight.unsqueeze(2).unsqueeze(3), bias)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.size(0))
