@@ -199,7 +199,7 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     check_temperature(temperature)
     direction = l2(z)
     with full_precision(direction):
-        return (direction @ direction.mT / temperature).softmax(-1)
+        return (direction / temperature @ direction.mT).softmax(-1)
 
 
 def _shift(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:
