@@ -183,15 +183,21 @@ def _add_votes(parser: argparse.ArgumentParser) -> None:
     votes.add_argument("--rotations", type=float, nargs="+", default=(0.0,), help=angles)
     votes.add_argument("--scales", type=float, nargs="+", default=(1.0,), help="and scaled by each")
     votes.add_argument("--flip", action="store_true", help="and mirrored")
-    columns = "in columns of at most this width, meters, cut once more half a column aside"
+    columns = "in columns of at most this width, 4 m or more, cut once more half a column aside"
     votes.add_argument("--fragment", type=float, help=columns)
 
 
 def _votes(
     rotations: Sequence[float], scales: Sequence[float], flip: bool, fragment: float | None
 ) -> Votes:
-    from latentgraph.scannet.votes import Votes
+    from latentgraph.scannet.votes import NARROW, Votes
 
+    if fragment is not None and 0.0 < fragment < NARROW:
+        warnings.warn(
+            f"--fragment {fragment:g}: columns narrower than {NARROW:g} m take surroundings away from "
+            "the network, and lower its score",
+            stacklevel=2,
+        )
     return Votes(tuple(rotations), tuple(scales), flip, fragment)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from latentgraph import __version__
-from latentgraph.cli import main
+from latentgraph.cli import _votes, main
 from latentgraph.scannet.checkpoint import save_checkpoint
 from latentgraph.scannet.labels import SCANNET20
 from latentgraph.scannet.network_config import NetworkConfig
@@ -150,3 +150,12 @@ def test_the_program_starts_quickly_and_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "latentgraph", "--version"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     assert done.stdout == f"latentgraph {__version__}\n"
+
+
+def test_narrow_fragments_draw_a_warning() -> None:
+    looks = ((0.0,), (1.0,), False)
+    with pytest.warns(UserWarning, match="--fragment 3: columns narrower than 4 m"):
+        assert _votes(*looks, 3.0).fragment == 3.0
+    assert _votes(*looks, 4.0).fragment == 4.0  # silent: warnings are errors here
+    with pytest.raises(ValueError, match="expected a fragment"):
+        _votes(*looks, -1.0)

@@ -21,6 +21,7 @@ from latentgraph.voxel.grid import BATCH_BITS
 
 MAX_LOOKS = 1 << BATCH_BITS
 MANY_TURNS = 256
+NARROW = 4.0  # meters; fragments below it lower scores, as `make votes` measures
 LEAST_WEIGHT = 1e-3  # at the edge of a fragment, which may be all there is
 
 
