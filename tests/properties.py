@@ -11,6 +11,7 @@ from one_after_another import one_after_another
 from torch import Tensor, nn
 
 Layer = Callable[[Tensor, Tensor | None, int | None], Tensor]
+Run = tuple[Tensor, Tensor, list[Tensor]]  # output, gradient of x, gradients of the parameters
 
 # Largest difference over largest value, against float64.
 TOLERANCE = {
@@ -26,27 +27,35 @@ TOLERANCE = {
 GRADIENT = {torch.float32: 1e-3, torch.float16: 0.5, torch.bfloat16: 0.5}
 
 
-def assert_equal(actual: Tensor, expected: Tensor, tolerance: float | None = None) -> None:
-    r"""Same shape, and the same numbers up to what the dtype of ``actual`` allows."""
+def assert_equal(
+    actual: Tensor, expected: Tensor, tolerance: float | None = None, least: float = 1.0
+) -> None:
+    r"""Same shape, and the same numbers up to what the dtype of ``actual`` allows.
+
+    A gradient that is zero by theory is so up to rounding only, so that numbers are not measured by
+    less than a hundredth of ``least``, the size of what is added up.
+    """
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
     if actual.numel() == 0:
         return
     tolerance = TOLERANCE.get(actual.dtype, 0.0) if tolerance is None else tolerance
     actual, expected = actual.detach().double(), expected.detach().double()
-    # A gradient that is zero by theory is so up to rounding only.
-    scale = max(expected.abs().max().item(), 1e-2)
+    scale = max(expected.abs().max().item(), 1e-2 * least)
     distance = (actual - expected).abs().max().item() / scale
     assert distance <= tolerance, f"they differ by {distance:.1e}, allowed is {tolerance:.1e}"
 
 
 def assert_all_equal(
-    actual: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float | None = None
+    actual: Sequence[Tensor],
+    expected: Sequence[Tensor],
+    tolerance: float | None = None,
+    least: float = 1.0,
 ) -> None:
     r""":func:`assert_equal` for each of several tensors."""
     assert len(actual) == len(expected)
     for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
         try:
-            assert_equal(a, b, tolerance)
+            assert_equal(a, b, tolerance, least)
         except AssertionError as error:
             raise AssertionError(f"tensor {i} of {len(expected)}: {error}") from None
 
@@ -57,7 +66,7 @@ def run(
     batch: Tensor | None,
     batch_size: int | None,
     grad_out: Tensor,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> Run:
     r"""Output, gradient of x and gradients of the parameters, zeros where there is none."""
     x = x.detach().requires_grad_()
     parameters = list(layer.parameters()) if isinstance(layer, nn.Module) else []
@@ -87,6 +96,13 @@ def assert_formula(
     assert_all_equal([out, grad_x, *grads], [expected, *wanted], tolerance)
 
 
+def assert_same_run(again: Run, expected: Run, tolerance: float | None = None) -> None:
+    r"""The same output and gradients; what a gradient adds up is as large as the output."""
+    out, grad_x, grads = expected
+    least = max(1.0, out.abs().max().item()) if out.numel() else 1.0
+    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance, least)
+
+
 def assert_permutation_equivariant(
     layer: Layer, x: Tensor, batch: Tensor, batch_size: int, tolerance: float | None = None
 ) -> None:
@@ -97,9 +113,7 @@ def assert_permutation_equivariant(
     out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
     order = torch.randperm(len(x))
     again = run(layer, x[order], batch[order], batch_size, grad_out[order])
-    assert_all_equal(
-        [again[0], again[1], *again[2]], [out[order], grad_x[order], *grads], tolerance
-    )
+    assert_same_run(again, (out[order], grad_x[order], grads), tolerance)
 
 
 def assert_graphs_independent(
@@ -136,10 +150,10 @@ def assert_order_of_graphs_free(
 ) -> None:
     r"""Graphs under other numbers, with empty ones among them, give the same rows."""
     grad_out = torch.randn_like(x)
-    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    expected = run(layer, x, batch, batch_size, grad_out)
     number = torch.randperm(batch_size + 3)[:batch_size]
     again = run(layer, x, number[batch], batch_size + 3, grad_out)
-    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
+    assert_same_run(again, expected, tolerance)
 
 
 def assert_chunk_size_free(
@@ -154,13 +168,12 @@ def assert_chunk_size_free(
     layer = copy.deepcopy(layer)
     grad_out = torch.randn_like(x)
     layer.chunk_size = 10 * len(x) + 1
-    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    expected = run(layer, x, batch, batch_size, grad_out)
     for chunk_size in chunk_sizes:
         layer.chunk_size = chunk_size
-        again = run(layer, x, batch, batch_size, grad_out)
-        assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
+        assert_same_run(run(layer, x, batch, batch_size, grad_out), expected, tolerance)
         with torch.no_grad():
-            assert_equal(layer(x, batch, batch_size), out, tolerance)
+            assert_equal(layer(x, batch, batch_size), expected[0], tolerance)
 
 
 def assert_sharding_free(
@@ -176,9 +189,9 @@ def assert_sharding_free(
     Returns the number of exchanges.
     """
     grad_out = torch.randn_like(x)
-    out, grad_x, grads = run(layer, x, batch, batch_size, grad_out)
+    expected = run(layer, x, batch, batch_size, grad_out)
     again, exchanges = run_sharded(layer, x, batch, batch_size, grad_out, num_shards)
-    assert_all_equal([again[0], again[1], *again[2]], [out, grad_x, *grads], tolerance)
+    assert_same_run(again, expected, tolerance)
     return exchanges
 
 
