@@ -32,6 +32,12 @@ def check_count(**given: Any) -> None:
             raise ValueError(f"expected {name} of 1 or more, got {value}")
 
 
+def check_chunk_size(chunk_size: object) -> None:
+    r"""Raise unless it is an int of 1 or more, or None."""
+    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+        raise ValueError(f"expected chunk_size of 1 or more, or None, got {chunk_size!r}")
+
+
 def check_odd(**given: Any) -> None:
     r"""Raise unless all of them are odd ints of 1 or more, as edges of kernels are."""
     for name, value in given.items():
@@ -65,5 +71,7 @@ def check_no_tangents(*given: Tensor) -> None:
 
 def check_temperature(temperature: Tensor | float) -> None:
     r"""Raise unless a temperature that is a number is above 0; tensors go unread."""
-    if isinstance(temperature, (float, int)) and not temperature > 0:
+    if not isinstance(temperature, (Tensor, float, int)):
+        raise TypeError(f"expected temperature as a number or a tensor, got {temperature!r}")
+    if not isinstance(temperature, Tensor) and not temperature > 0:
         raise ValueError(f"expected temperature above 0, got {temperature}")

@@ -14,4 +14,4 @@ def keep_freed_memory(device: torch.device) -> None:
     by page. So it is shown a large one, which nobody touches.
     """
     if device.type == "cpu":
-        torch.empty(MOST_KEPT, dtype=torch.uint8)
+        torch.UntypedStorage(MOST_KEPT, device="cpu")  # no tensor, which torch may fill

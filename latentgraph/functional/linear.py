@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+from latentgraph.functional.precision import full_precision
 from latentgraph.functional.tracing import is_traced
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
@@ -68,7 +69,8 @@ class _OverRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
         needs_x, needs_y = ctx.needs_input_grad
-        return linear(y, grad) if needs_x else None, linear(x, grad.T) if needs_y else None
+        with full_precision(grad):  # here, since backward() may be called inside autocast
+            return linear(y, grad) if needs_x else None, linear(x, grad.T) if needs_y else None
 
     @staticmethod
     def jvp(ctx: Any, x_t: Tensor | None, y_t: Tensor | None) -> Tensor:
@@ -86,12 +88,12 @@ def _pixels(rows: Tensor) -> Tensor:
 def _pays(x: Tensor, num_columns: int) -> bool:
     r"""Whether oneDNN is at hand for these rows (..., c), and so many columns are worth the way."""
     return (
-        x.is_cpu
+        not is_traced(x)  # first, since a compiler keeps what was asked of sizes
+        and x.is_cpu
         and x.dtype == torch.float32
         and x.is_contiguous()
         and x.numel() * num_columns >= MANY_PRODUCTS
         and num_columns >= MANY_COLUMNS
-        and not is_traced(x)
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)

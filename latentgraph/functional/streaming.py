@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from latentgraph.functional.checks import check_chunk_size
 from latentgraph.functional.freed_memory import keep_freed_memory
 from latentgraph.functional.passes import Passes
 from latentgraph.functional.precision import autocast_of
@@ -44,8 +45,7 @@ def stream(
         RuntimeError: in the backward pass, if the functions use a tensor that needs a gradient and
             is not listed in ``weights``: its gradient would be lost.
     """
-    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
-        raise ValueError(f"expected chunk_size of 1 or more, or None, got {chunk_size!r}")
+    check_chunk_size(chunk_size)
     batch = Ragged.of(batch, num_nodes=inputs[0].size(0), device=inputs[0].device)
     flat = batch is None and inputs[0].dim() == 2
     if flat:

@@ -34,7 +34,7 @@ def sum_nodes(x: Tensor, batch: Tensor | Ragged | None = None) -> Tensor:
         ValueError: ``x`` has another shape, or ``batch`` does not fit the nodes.
     """
     check_rows("x", x, batch)
-    if x.dtype == torch.bool:
+    if not x.is_floating_point() and not x.is_complex():
         x = x.long()
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:

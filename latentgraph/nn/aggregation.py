@@ -11,7 +11,7 @@ from torch_geometric.nn.aggr import Aggregation
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
 from latentgraph.functional.affinity import inverse_norm, sum_squares_over_nodes
-from latentgraph.functional.checks import check_given, check_tensors
+from latentgraph.functional.checks import check_count, check_given, check_tensors
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.shards import sum_over_shards
 from latentgraph.functional.tracing import is_traced
@@ -41,7 +41,7 @@ class LatentAggregation(Aggregation):
         dtype: dtype of the parameters.
 
     Raises:
-        ValueError: ``num_latents`` is below 1, or below 2 under layer norm.
+        ValueError: ``channels`` or ``num_latents`` is below 1, the latter below 2 under layer norm.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class LatentAggregation(Aggregation):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        check_count(channels=channels)
         self.channels, self.num_latents, self.concat = channels, num_latents, concat
         self.psi = LinearNorm(channels, num_latents, norm, **factory)
         self.reset_parameters()
@@ -75,6 +76,8 @@ class LatentAggregation(Aggregation):
         # PyG reads all of them before forward could check them.
         check_tensors(x=x)
         check_given(index=index, ptr=ptr)
+        if index is None and ptr is None and dim_size is None:
+            dim_size = 1  # also where it has no nodes
         out: Tensor = super().__call__(x, index, ptr, dim_size, dim, **options)
         return out
 

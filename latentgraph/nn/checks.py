@@ -13,13 +13,16 @@ from latentgraph.functional.tracing import is_traced
 
 
 def check_nodes(x: Tensor, channels: int, dtype: torch.dtype) -> None:
-    r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``, or autocast is on."""
+    r"""Raise unless ``x`` is (N, channels) or (B, n, channels) of ``dtype``.
+
+    Under autocast it may be of any floating-point dtype.
+    """
     check_tensors(x=x)
     if x.dim() not in (2, 3) or x.size(-1) != channels:
         raise ValueError(
             f"expected x of shape (N, {channels}) or (B, n, {channels}), got {tuple(x.shape)}"
         )
-    if x.dtype != dtype and not autocast_of(x)["enabled"]:
+    if x.dtype != dtype and not (x.is_floating_point() and autocast_of(x)["enabled"]):
         raise TypeError(f"expected x of {dtype}, like the parameters, got {x.dtype}")
 
 

@@ -60,8 +60,8 @@ class GlobalContext(OneNodeBlock):
     ) -> None:
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         fuse = (fuse,) if isinstance(fuse, str) else tuple(fuse)
-        if not fuse or not set(fuse) <= {"add", "mul"}:
-            raise ValueError(f"expected fuse from 'add' and 'mul', got {fuse!r}")
+        if not fuse or not set(fuse) <= {"add", "mul"} or len(set(fuse)) < len(fuse):
+            raise ValueError(f"expected fuse from 'add' and 'mul', each once, got {fuse!r}")
         hidden = inner_width(channels, ratio)
         options: dict[str, Any] = {"norm": True, "eps": eps, **factory}
         add = Transform(channels, hidden, **options) if "add" in fuse else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from latentgraph.functional import Passes, Ragged, stream
-from latentgraph.functional.checks import check_given
+from latentgraph.functional.checks import check_chunk_size, check_given
 from latentgraph.functional.spans import auto_chunk_size
 from latentgraph.nn.checks import check_all_nodes, check_nodes, graphs_of
 from latentgraph.nn.latent_kernel import Kernel
@@ -266,6 +266,7 @@ class LatentGNN(nn.Module):
         return LatentSteps(self).passes()
 
     def _chunk_size_of(self, x: Tensor, steps: LatentSteps) -> int | None:
+        check_chunk_size(self.chunk_size)
         if steps.needs_all_nodes:
             return None
         if self.chunk_size is not None:
@@ -281,6 +282,10 @@ class LatentGNN(nn.Module):
         if affinity_x is None or tuple(affinity_x.shape) != expected:
             got = None if affinity_x is None else tuple(affinity_x.shape)
             raise ValueError(f"expected affinity_x of shape {expected}, got {got}")
+        if not affinity_x.is_floating_point():
+            raise TypeError(
+                f"expected affinity_x of a floating-point dtype, got {affinity_x.dtype}"
+            )
         return (affinity_x,)
 
     def __repr__(self) -> str:

@@ -192,9 +192,12 @@ class LatentSteps:
 
     def affinities(self, inputs: tuple[Tensor, ...], batch: Ragged | None) -> list[Affinity]:
         r"""What the three steps used, all nodes at once."""
-        shape = (*inputs[0].shape[:-1], -1)
+        nodes = inputs[0].shape[:-1]
         _, kernels = self.kernels(inputs, batch)
-        return [Affinity(p.view(shape), s.view(shape), self.mix(z)) for p, s, z in kernels]
+        return [
+            Affinity(p.view(*nodes, p.size(-1)), s.view(*nodes, s.size(-1)), self.mix(z))
+            for p, s, z in kernels
+        ]
 
     def kernels(
         self, inputs: tuple[Tensor, ...], batch: Ragged | None

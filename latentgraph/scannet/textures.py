@@ -3,7 +3,9 @@ r"""Colors of the vertices of a mesh whose colors are pictures laid on its faces
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MATERIALS = "mtllib"
+_BEFORE = re.compile("^[^A-Za-z#]+")
 _PICTURES = ("map_", "bump", "disp", "decal", "refl", "norm")
 
 
@@ -27,8 +30,10 @@ def _words_after(path: Path, keys: tuple[str, ...]) -> Iterator[str]:
     r"""Files and options in the lines that begin so, and all of each as a name that has spaces."""
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.lstrip().startswith(keys):
+            # What Open3D reads past: a zero byte, and whatever stands before the first letter.
+            for line in chain.from_iterable(line.split("\0") for line in lines):
+                line = _BEFORE.sub("", line)
+                if line.startswith(keys):
                     key, *words = line.split()
                     yield from words
                     yield line.strip().removeprefix(key).strip()

@@ -102,3 +102,11 @@ def test_kernels_by_number_of_rows() -> None:
             over_rows(x, y)
         kernels.append(counter.get_flop_counts()["Global"].keys())
     assert kernels == [{aten.mm}, {aten.convolution, aten.convolution_backward}]
+
+
+def test_backward_inside_autocast() -> None:
+    x, y = torch.randn(*MANY, IN, requires_grad=True), torch.randn(*MANY, OUT)
+    product, grad = over_rows(x, y), torch.randn(IN, OUT)
+    with torch.autocast("cpu"):
+        (found,) = torch.autograd.grad(product, x, grad)
+    assert_equal(found, y.double() @ grad.double().T)

@@ -121,6 +121,14 @@ def test_export_with_any_number_of_nodes(name) -> None:
         assert_equal(single(x), made(x))
 
 
+@pytest.mark.parametrize("name", ["latent_gnn_top_k", "latent_gnn_symmetric", "global_context"])
+def test_no_number_of_nodes_is_another_case(name) -> None:
+    made, n = block(name, dtype=torch.float32), {0: torch.export.Dim("n")}  # of which all are asked
+    x, batch = sample(11, torch.float32)
+    torch.export.export(made, (x,), dynamic_shapes=(n,))
+    torch.export.export(made, (x, batch, B), dynamic_shapes=(n, n, None))
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")
 @pytest.mark.parametrize("name", ["latent_gnn_conv", "global_context", "squeeze_excitation"])
 def test_onnx_with_any_number_of_nodes(name) -> None:

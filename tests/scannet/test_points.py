@@ -239,6 +239,9 @@ def test_a_mesh_with_a_picture_on_it(tmp_path: Path) -> None:
         ("mesh.mtl", r"map_Ka C:\wall.png", r"C:\wall.png"),
         ("../mesh.mtl", "map_Kd wall.png", "../mesh.mtl"),
         ("a mesh.mtl", "map_Kd ../wall.png", "../wall.png"),
+        ("mesh.mtl", "\ufeffmap_Kd ../wall.png", "../wall.png"),
+        ("mesh.mtl", "\0map_Kd ../wall.png", "../wall.png"),
+        ("mesh.mtl", "Kd 1 1 1\0map_Kd ../wall.png", "../wall.png"),
     ],
 )
 def test_a_mesh_names_nothing_outside_its_folder(
@@ -249,10 +252,11 @@ def test_a_mesh_names_nothing_outside_its_folder(
     for name in ("mesh.mtl", "a mesh.mtl"):
         _write(tmp_path, material if name == library else b"", name)
     text = f"mtllib {library}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
-    path = _write(tmp_path, text.encode(), "mesh.obj")
     said = f"mesh.obj: expected materials and pictures in its folder, got {named!r}"
-    with pytest.raises(ScanError, match=re.escape(said)):
-        read_points(path)
+    for before in ("", "\ufeff", "\0"):
+        path = _write(tmp_path, (before + text).encode(), "mesh.obj")
+        with pytest.raises(ScanError, match=re.escape(said)):
+            read_points(path)
 
 
 @pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n", "v 0 0 zero\nf 1 1 1\n"])
