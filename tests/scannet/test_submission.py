@@ -210,7 +210,7 @@ def test_a_scan_that_cannot_be_used_leaves_no_zip(
     [
         (["a.ckpt", "root"], "--out FILE.zip is needed, or --check"),
         (["--check", "a.zip", "root", "--out", "b.zip"], "--check writes nothing"),
-        (["--check", "a.zip", "root", "--fragment", "3"], "--check looks at no scene"),
+        (["--check", "a.zip", "root", "--fragment", "5"], "--check looks at no scene"),
         (
             ["a.ckpt", "root", "--out", "b.zip", "--labels", "scannet20"],
             "--labels goes with --check",
