@@ -67,7 +67,7 @@ def evaluate(
             enable_checkpointing=False,
             enable_model_summary=False,
         )
-    except lightning.utilities.exceptions.MisconfigurationException as error:
+    except (lightning.utilities.exceptions.MisconfigurationException, TypeError) as error:
         raise ValueError(str(error)) from error
     trainer.validate(module, data, verbose=False)
     return replace(module.score(), lacking=data.scenes(split).lacking())

@@ -31,6 +31,8 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
 def into_place(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""A path beside :obj:`path` to write to, renamed to it at the end, removed after an error."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} should be a file, and is a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -19,6 +19,8 @@ from latentgraph.scannet.score import Score, confusion_matrix
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.votes import Votes
 
+TRAINING = "latentgraph_training"  # what a checkpoint of a run says of it, beside the network
+
 
 class SegmentationModule(LightningModule):
     r"""Cross entropy on voxels, under a one-cycle schedule.
@@ -152,10 +154,19 @@ class SegmentationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[checkpoints.KEY] = checkpoints.describe(self.segmenter)
+        checkpoint[TRAINING] = self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        r"""What a run that goes on cannot change, as its optimizer and its order are given."""
+        names = ("optimizer", "learning_rate", "weight_decay", "warmup", "start", "class_weights")
+        ours = {name: getattr(self, name) for name in names}
+        return ours | {"seed": self.data.seed, "mix": self.data.mix}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         theirs = NetworkConfig.from_dict(checkpoint[checkpoints.KEY]["network"]).as_dict()
         ours = self.segmenter.config.as_dict()
+        if TRAINING in checkpoint:
+            theirs, ours = theirs | checkpoint[TRAINING], ours | self._settings()
         if theirs != ours:
             names = [name for name in ours if theirs.get(name) != ours[name]]
             differences = ", ".join(f"{n} {theirs.get(n)} and not {ours[n]}" for n in names)

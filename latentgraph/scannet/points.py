@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from latentgraph.needs import need
 from latentgraph.scannet.pcd import check_pcd
 from latentgraph.scannet.tables import read_table
-from latentgraph.scannet.textures import colors_of_pictures, names_outside
+from latentgraph.scannet.textures import colors_of_pictures, keywords, names_outside
 
 _TABLES = (".xyz", ".xyzn", ".xyzrgb")
 _CLOUDS = (".pcd", ".pts")
@@ -39,6 +39,7 @@ class Points:
         normal: Normals, (V, 3) float32, of length 1, or 0 where the file has none; or None.
         faces: Corners of the triangles, (F, 3) int64, or None.
         label: The property ``label``, (V,) int64, or None. In ScanNet these are NYU40 ids.
+        remarks: What else was odd, a line each.
     """
 
     pos: NDArray[np.floating[Any]]
@@ -46,6 +47,7 @@ class Points:
     normal: NDArray[np.float32] | None = None
     faces: NDArray[np.int64] | None = None
     label: NDArray[np.int64] | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pos)
@@ -203,9 +205,21 @@ def _read_mesh(path: Path, kind: str) -> Points:
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         mesh = o3d.io.read_triangle_mesh(str(path.absolute()))
     pos = np.asarray(mesh.vertices).reshape(-1, 3)
+    faces = np.asarray(mesh.triangles, dtype=np.int64)
+    lines = keywords(path) if kind == ".obj" else {"v": len(pos), "f": len(faces)}
+    if lines["f"] != len(faces):
+        raise ScanError(
+            f"{path}: Open3D can read {len(faces)} of the {lines['f']} faces, since it takes "
+            "triangles alone; polygons go into PLY, or are exported as triangles"
+        )
     if not len(pos):
         raise ScanError(f"{path}: no faces that Open3D can read; points alone go into PLY or XYZ")
-    faces = np.asarray(mesh.triangles, dtype=np.int64)
+    remarks = []
+    if lines["v"] != len(pos):
+        remarks.append(
+            f"{len(pos)} vertices where the file has {lines['v']}: Open3D leaves out those of no "
+            "face, and has those twice that two materials share"
+        )
     color, normal = np.asarray(mesh.vertex_colors), np.asarray(mesh.vertex_normals)
     pictures = [np.asarray(picture) for picture in mesh.textures]
     if not len(color) and any(picture.ndim == 3 for picture in pictures):
@@ -216,6 +230,7 @@ def _read_mesh(path: Path, kind: str) -> Points:
         color=_bytes(color, path) if len(color) else None,
         normal=_unit(normal) if len(normal) else None,
         faces=faces if len(faces) else None,
+        remarks=remarks,
     )
 
 
@@ -249,10 +264,10 @@ def _floats(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _bytes(color: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    r"""Colors as bytes, from bytes, from 16 bits, or from fractions of 1."""
+    r"""Colors as bytes, from bytes in any type, from 16 bits, or from fractions of 1."""
     low, high = float(color.min(initial=0)), float(color.max(initial=0))
     fits = 0 <= low <= high <= 255
-    if color.dtype == np.uint16:
+    if color.dtype == np.uint16 and high > 255:  # else bytes in a wider type
         color, fits = color / 257.0, True
     # Fractions may have been rounded up; bytes written as fractional numbers go far beyond 1.
     elif color.dtype.kind == "f" and high < 1.001:

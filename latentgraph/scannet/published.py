@@ -2,6 +2,7 @@ r"""Published weights of other code, as a network for scenes."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from latentgraph.convert import Report, from_spunet, read_state_dict
@@ -37,7 +38,8 @@ def load_spunet(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If safetensors is missing.
-        ValueError: If the file cannot be read, or its weights are those of no such network.
+        ValueError: If the file cannot be read, its weights are those of no such network, or
+            ``color_range`` does not ascend.
     """
     network, report = from_spunet(read_state_dict(path), prefix)
     inputs = {3: ("color",), 6: ("color", "normal")}.get(network.in_channels)
@@ -47,6 +49,8 @@ def load_spunet(
             f"expected 3 inputs (color) or 6 (color, normal) and {classes} classes of {labels} in "
             f"{path}, got {network.in_channels} and {network.out_channels}"
         )
+    if not -math.inf < color_range[0] < color_range[1] < math.inf:
+        raise ValueError(f"expected color_range as black and white, ascending, got {color_range}")
     segmenter = Segmenter(_config(network, labels, voxel_size, inputs, color_range))
     segmenter.network.load_state_dict(network.state_dict())
     report.settings |= {"labels": labels, "voxel_size": voxel_size, "color_range": color_range}

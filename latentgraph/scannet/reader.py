@@ -155,7 +155,7 @@ def _read_file(path: Path, unit: str, up: str) -> Scan:
 
 
 def _scan(name: str, points: Points) -> Scan:
-    remarks = []
+    remarks = list(points.remarks)
     pos, origin = near_zero(points.pos)
     if origin.any():
         moved = ", ".join(f"{meters:.0f}" for meters in origin)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_TEXT = "utf-8-sig"  # a byte order mark at the start is no part of the first number
 _KINDS = {".xyzn": ("normal",), ".xyzrgb": ("color",)}
 
 
@@ -27,7 +28,7 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
         ValueError: If a line has no numbers, or more or fewer than the others, or there are none.
         OSError: If the file cannot be read.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding=_TEXT, errors="replace") as file:
         lines = (line.strip() for line in file)
         first = next((line for line in lines if line and not line.startswith("#")), "")
     if not first:
@@ -40,7 +41,7 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
         _after_names(path, first) if named else path,
         delimiter="," if comma else None,
         ndmin=2,
-        encoding="utf-8",
+        encoding=_TEXT,
     )
     if not len(table):
         raise ValueError("the file has no points")
@@ -72,7 +73,7 @@ def _is_number(word: str) -> bool:
 
 
 def _after_names(path: Path, names: str) -> Any:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding=_TEXT, errors="replace") as file:
         for line in file:
             if line.strip() == names:
                 break

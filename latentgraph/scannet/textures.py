@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,12 @@ def names_outside(path: Path) -> Iterator[str]:
             yield library
         else:
             yield from filter(_leads_out, _words_after(path.parent / library, _PICTURES))
+
+
+def keywords(path: Path) -> Counter[str]:
+    r"""How many lines of an OBJ begin with each word, ``v`` for vertices and ``f`` for faces."""
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        return Counter(word for line in lines for word in line.split(None, 1)[:1])
 
 
 def _words_after(path: Path, keys: tuple[str, ...]) -> Iterator[str]:

@@ -14,9 +14,9 @@ import torch
 from jsonargparse import DefaultHelpFormatter
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from latentgraph.scannet import checkpoint as checkpoints
@@ -67,6 +67,7 @@ class TrainCLI(LightningCLI):
         super().__init__(
             module_class,
             SceneDataModule,
+            save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 10},
             seed_everything_default=0,
@@ -101,6 +102,12 @@ class TrainCLI(LightningCLI):
         args, configs = _find_recipes(args)
         if not configs and not {"-h", "--help"} & set(args):
             raise ValueError(f"--config NAME_OR_FILE is needed; recipes: {', '.join(recipes())}")
+        over = [path for name, path in recipes().items() if name.startswith("with_")]
+        if configs and set(configs) <= set(map(str, over)):
+            raise ValueError(
+                f"expected {Path(configs[0]).stem} over another recipe: "
+                f"--config scannet20 --config {Path(configs[0]).stem}"
+            )
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
@@ -142,7 +149,20 @@ class TrainCLI(LightningCLI):
         logger = given.logger
         if logger is None:
             logger = TensorBoardLogger(self.config.out, name="", version="")
-        return super().instantiate_trainer(plugins=plugins, logger=logger, **kwargs)
+        try:
+            return super().instantiate_trainer(plugins=plugins, logger=logger, **kwargs)
+        except TypeError as error:  # of a number of devices, for example
+            raise ValueError(str(error)) from error
+
+
+class _SaveConfig(SaveConfigCallback):
+    r"""What a run was started with, once it runs: one that is refused leaves the last one's."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        pass
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):

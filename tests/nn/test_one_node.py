@@ -78,7 +78,10 @@ def test_inner_width_is_rounded_down() -> None:
         (lambda: SqueezeExcitation(13), "inner width of at least 1, got 0 of 13 channels"),
         (lambda: GlobalContext(64, pool="max"), "pool 'attention' or 'mean', got 'max'"),
         (lambda: GlobalContext(64, fuse=()), "fuse from 'add' and 'mul', each once, got "),
-        (lambda: GlobalContext(64, fuse=("add", "div")), "fuse from 'add' and 'mul', each once, got "),
+        (
+            lambda: GlobalContext(64, fuse=("add", "div")),
+            "fuse from 'add' and 'mul', each once, got ",
+        ),
     ],
 )
 def test_bad_options_are_refused(make, message) -> None:

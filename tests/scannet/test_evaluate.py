@@ -42,6 +42,8 @@ def test_a_split_without_scenes(segmenter: Segmenter, tmp_path: Path) -> None:
     save_checkpoint(segmenter, tmp_path / "a.ckpt")
     with pytest.raises(FileNotFoundError, match="val"):
         evaluate(tmp_path / "a.ckpt", tmp_path / "nowhere", accelerator="cpu")
+    with pytest.raises(ValueError, match="should be an int > 0"):
+        evaluate(tmp_path / "a.ckpt", tmp_path / "nowhere", accelerator="cpu", devices=-1)
 
 
 def test_what_went_wrong_in_a_loading_process_is_one_line(

@@ -16,6 +16,11 @@ def test_the_file_is_there_at_the_end(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_folder_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="should be a file"), into_place(tmp_path):
+        pytest.fail("something was made")
+
+
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("before")

@@ -259,7 +259,51 @@ def test_a_mesh_names_nothing_outside_its_folder(
             read_points(path)
 
 
-@pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n", "v 0 0 zero\nf 1 1 1\n"])
+@pytest.mark.parametrize(
+    ("faces", "read"), [("f 1 2 3 4", 0), ("f 1 2 3\nf 1 2 3 4", 1), ("f 1 2 \\\n3 4", 0)]
+)
+def test_polygons_of_an_obj_are_refused(tmp_path: Path, faces: str, read: int) -> None:
+    pytest.importorskip("open3d")
+    text = f"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n{faces}\n"
+    said = rf"mesh\.obj: Open3D can read {read} of the {read + 1} faces"
+    with pytest.raises(ScanError, match=said):
+        read_points(_write(tmp_path, text.encode(), "mesh.obj"))
+
+
+def test_vertices_that_an_obj_loses_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    text = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 5 5 5\nf 1 2 3\n"
+    points = read_points(_write(tmp_path, text.encode(), "mesh.obj"))
+    assert len(points) == 3
+    assert points.remarks[0].startswith("3 vertices where the file has 4: Open3D leaves out")
+    text = text.replace("v 5 5 5\n", "")
+    assert read_points(_write(tmp_path, text.encode(), "mesh.obj")).remarks == []
+
+
+@pytest.mark.parametrize(("value", "read"), [(9, 9), (255, 255), (257 * 9, 9), (65_535, 255)])
+def test_colors_of_two_bytes(tmp_path: Path, value: int, read: int) -> None:
+    names = "\n".join(f"property ushort {name}" for name in ("red", "green", "blue"))
+    text = f"""ply
+format ascii 1.0
+element vertex 1
+property float x
+property float y
+property float z
+{names}
+end_header
+0 0 0 {value} {value} {value}
+"""
+    points = read_points(_write(tmp_path, text.encode(), "a.ply"))
+    assert points.color is not None
+    assert points.color.tolist() == [[read] * 3]
+
+
+def test_a_byte_order_mark_is_no_point(tmp_path: Path) -> None:
+    path = _write(tmp_path, "\ufeff1 2 3\n4 5 6\n".encode(), "a.xyz")
+    assert read_points(path).pos.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("text", ["", "v 0 0 0\nv 1 0 0\n"])
 def test_a_mesh_without_faces(tmp_path: Path, text: str) -> None:
     pytest.importorskip("open3d")
     with pytest.raises(ScanError, match=r"mesh\.obj: no faces that Open3D can read"):

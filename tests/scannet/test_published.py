@@ -66,6 +66,8 @@ def test_safetensors(tmp_path: Path) -> None:
     weights = theirs(inputs=3)
     save_file(weights, tmp_path / "model.safetensors")
     segmenter, report = load_spunet(tmp_path / "model.safetensors", color_range=(0.0, 1.0))
+    with pytest.raises(ValueError, match="color_range as black and white, ascending"):
+        load_spunet(tmp_path / "model.safetensors", color_range=(1.0, 1.0))
     assert segmenter.config.inputs == ("color",)
     assert isinstance(segmenter.network, VoxelUNet)
     assert len(report.used) == len(weights)

@@ -120,12 +120,26 @@ def test_a_rise_of_one_step_is_none(arguments: list[str], tmp_path: Path) -> Non
     [
         ("--model.network.voxel_size=0.5", "was trained with voxel_size 0.4 and not 0.5"),
         ("--trainer.max_epochs=3", "schedule of 3 steps, this run one of 9"),
+        ("--model.learning_rate=0.5", "was trained with learning_rate 0.005 and not 0.5"),
+        ("--seed_everything=7", "was trained with seed 0 and not 7"),
     ],
 )
 def test_a_run_goes_on_only_as_it_began(arguments: list[str], change: str, message: str) -> None:
-    train([*arguments, "--trainer.max_epochs=1"])
+    last = train([*arguments, "--trainer.max_epochs=1"])
+    assert last is not None
+    config = last.with_name("config.yaml")
+    before = config.read_bytes()
     with pytest.raises(ValueError, match=message):
         train([*arguments, "--resume", change])
+    assert config.read_bytes() == before
+
+
+def test_a_recipe_that_goes_over_others_is_none_alone() -> None:
+    message = (
+        "expected with_latent_gnn over another recipe: --config scannet20 --config with_latent"
+    )
+    with pytest.raises(ValueError, match=message):
+        train(["--config=with_latent_gnn", "--data.root=nowhere"])
 
 
 @pytest.mark.parametrize(
@@ -141,6 +155,7 @@ def test_a_run_goes_on_only_as_it_began(arguments: list[str], change: str, messa
         (["--trainer.accelerator=abacus"], "abacus"),
         (["--data.root=nowhere"], "nowhere"),
         (["--data.batch_size=0"], "at least 1, got 0"),
+        (["--trainer.devices=-1"], "should be an int > 0"),
         (["--threads=0"], "--threads must be at least 1, got 0"),
         (["--model.learning_rate=-1"], "learning_rate and weight_decay of 0 or more, .* got -1.0"),
         (["--model.weight_decay=-1"], "weight_decay of 0 or more, .* got 0.005, -1.0, 0.2 and"),
