@@ -161,6 +161,8 @@ def test_dtype(kind, data, sample, dtype) -> None:
     for name, parameter in block.named_parameters():
         if name.endswith("norm.bias") and ("psi" in name or name.startswith(("add", "mul"))):
             nn.init.constant_(parameter, 2 if "psi" in name else 5)
+        if name == "mul.first.bias" and block.mul.norm is None:
+            nn.init.constant_(parameter, 5)
     assert_precise(block, *sample, dtype)
 
 
