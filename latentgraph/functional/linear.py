@@ -33,7 +33,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
     if _pays(x, weight.size(0)):
-        y = F.conv2d(_pixels(x), weight.unsqueeze(2).unsqueeze(3), bias)
+        # A stride between lines, of which there is one: else torch leaves a single thread to MKL.
+        stride = (2 if torch.get_num_threads() == 1 else 1, 1)
+        y = F.conv2d(_pixels(x), weight.unsqueeze(2).unsqueeze(3), bias, stride)
         return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.size(0))
     if x.dim() == 2 or x.size(0) == 1 or x.stride(2) == 1:
         return F.linear(x, weight, bias)
@@ -82,7 +84,7 @@ class _OverRows(torch.autograd.Function):
 
 def _pixels(rows: Tensor) -> Tensor:
     r"""Rows (..., c) as a channels-last map (1, c, 1, n)."""
-    return rows.flatten(0, -2).unsqueeze(0).unsqueeze(2).permute(0, 3, 1, 2)
+    return rows.flatten(0, -2).unsqueeze(0).unsqueeze(1).permute(0, 3, 1, 2)
 
 
 def _pays(x: Tensor, num_columns: int) -> bool:
