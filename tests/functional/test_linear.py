@@ -110,3 +110,11 @@ def test_backward_inside_autocast() -> None:
     with torch.autocast("cpu"):
         (found,) = torch.autograd.grad(product, x, grad)
     assert_equal(found, y.double() @ grad.double().T)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
+def test_one_thread_has_the_same_kernel() -> None:
+    assert torch.get_num_threads() == 1  # as in all tests
+    with torch.autograd.profiler.profile() as profile:
+        linear(torch.randn(*MANY, IN), weights()[0])
+    assert "aten::mkldnn_convolution" in {event.name for event in profile.function_events}
