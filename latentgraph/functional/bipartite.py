@@ -50,9 +50,8 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         with full_precision(x):
-            if x.dim() == 2 or x.size(0) == 1:
-                return over_rows(weight, x).unsqueeze(0)
-            return weight.mT @ x
+            z = over_rows(weight, x)
+            return z if x.dim() == 3 else z.unsqueeze(0)
     check_no_tangents(x, weight)
     sums: Tensor = _visible_to_latent(weight, x, *_known(batch, weight.size(1), x.size(1)))
     return sums
@@ -134,12 +133,8 @@ def _visible_to_latent(
         z = x.new_zeros(batch_size, weight.size(1), x.size(1))
         for graphs, nodes in groups:
             if isinstance(nodes, slice):
-                sums = z[graphs]
-                if sums.size(0) == 1:
-                    sums[0] = over_rows(weight[nodes], x[nodes])
-                    continue
-                sent, rows = (_by_graph(t[nodes], sums.size(0)) for t in (weight, x))
-                torch.bmm(sent.mT, rows, out=sums)
+                sent, rows = (_by_graph(t[nodes], len(z[graphs])) for t in (weight, x))
+                z[graphs] = over_rows(sent, rows)
             else:
                 repeated = nodes[:, 1:] == nodes[:, :-1]
                 sent = weight[nodes]

@@ -17,6 +17,7 @@ from latentgraph.functional.precision import full_precision
 from latentgraph.functional.tracing import is_traced
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
+PIECE = 1_024  # rows of a sum that is taken at once
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -44,23 +45,39 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def over_rows(x: Tensor, y: Tensor) -> Tensor:
-    r""":math:`X^\top Y`, (a, b), of rows (..., a) and (..., b)."""
-    if _pays(x, y.size(-1)) and _pays(y, x.size(-1)):
-        product: Tensor = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
-        return product
-    return x.flatten(0, -2).mT @ y.flatten(0, -2)
+    r""":math:`X^\top Y`, (..., a, b), of rows (..., n, a) and (..., n, b).
+
+    Many rows are summed in pieces, and the pieces then: BLAS adds the rows of a narrow product one
+    by one, and 100,000 rows would cost float32 its sixth digit.
+    """
+    product: Tensor
+    if is_traced(x) or x.size(-2) < 2 * PIECE:
+        product = x.mT @ y
+    elif x.dim() == 2:
+        product = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
+    elif x.size(0) == 1:
+        product = over_rows(x.squeeze(0), y.squeeze(0)).unsqueeze(0)
+    else:
+        graphs = zip(x.unbind(), y.unbind(), strict=True)
+        product = torch.stack([over_rows(*rows) for rows in graphs])
+    return product
 
 
 class _OverRows(torch.autograd.Function):
-    r"""``over_rows``, whose gradients are ``linear``."""
+    r"""``over_rows`` of one graph, whose gradients are ``linear``."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, y: Tensor) -> Tensor:
-        shape = (x.size(-1), y.size(-1), 1, 1)
-        product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
-        return product.flatten(1)
+        if _pays(x, y.size(1)) and _pays(y, x.size(1)):
+            shape = (x.size(1), y.size(1), 1, 1)
+            product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
+            return product.flatten(1)
+        whole = x.size(0) // PIECE * PIECE
+        of_x, of_y = (t[:whole].unflatten(0, (-1, PIECE)) for t in (x, y))
+        pieces: Tensor = of_x.mT @ of_y
+        return pieces.sum(0) + x[whole:].mT @ y[whole:]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -6,7 +6,7 @@ from properties import assert_all_equal, assert_equal
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from latentgraph.functional.linear import MANY_PRODUCTS, linear, over_rows
+from latentgraph.functional.linear import MANY_PRODUCTS, PIECE, linear, over_rows
 
 IN, OUT = 37, 29
 FEW, MANY = (13,), (MANY_PRODUCTS // (IN * OUT) + 7,)
@@ -65,10 +65,10 @@ def test_second_gradients_of_many_rows() -> None:
     assert_equal(second(x, weight), expected)
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY, (1, *MANY), (3, MANY[0] // 2), (0,)])
+@pytest.mark.parametrize("rows", [FEW, MANY, (1, *MANY), (3, MANY[0] // 2), (2, PIECE), (0,)])
 def test_products_over_rows(rows: tuple[int, ...]) -> None:
     given = [torch.randn(*rows, IN), torch.randn(*rows, OUT)]
-    grad = torch.randn(IN, OUT)
+    grad = torch.randn(*rows[:-1], IN, OUT)
 
     def run(tensors: list[Tensor]) -> list[Tensor]:
         leaves = [t.detach().requires_grad_() for t in tensors]
@@ -79,8 +79,17 @@ def test_products_over_rows(rows: tuple[int, ...]) -> None:
 
     x, y = exact = [t.double() for t in given]
     product, *gradients = run(given)
-    assert_equal(product, x.flatten(0, -2).T @ y.flatten(0, -2))
+    assert_equal(product, x.mT @ y)
     assert_all_equal(gradients, run(exact)[1:])
+
+
+@pytest.mark.parametrize("columns", [(1, 1), (1, 17), (7, 5)])
+@pytest.mark.parametrize("num_graphs", [1, 3])
+def test_narrow_products_of_many_rows_keep_six_digits(
+    columns: tuple[int, int], num_graphs: int
+) -> None:
+    x, y = (torch.rand(num_graphs, 100_003, c) for c in columns)
+    assert_equal(over_rows(x, y), x.double().mT @ y.double(), 1e-6)
 
 
 @pytest.mark.parametrize("rows", [FEW[0], MANY[0]])
