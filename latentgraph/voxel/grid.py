@@ -2,6 +2,7 @@ r"""Voxel grids: a sortable key for every voxel, its neighbors, and the next coa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -82,27 +83,52 @@ def neighbor_graph(
         ValueError: a voxel occurs twice, a number is out of range, or a shape or the kernel size
             does not fit.
     """
-    check_odd(kernel_size=kernel_size)
+    return neighbor_graphs(coord, batch, (kernel_size,), block_size)[0]
+
+
+def neighbor_graphs(
+    coord: Tensor,
+    batch: Tensor | None,
+    kernel_sizes: Sequence[int],
+    block_size: int | None = None,
+) -> list[VoxelGraph]:
+    r"""A :func:`neighbor_graph` for each kernel, found by one search for the largest of them."""
+    for kernel_size in kernel_sizes:
+        check_odd(kernel_size=kernel_size)
     keys, order = _sorted_keys(coord, batch)
+    found = _before_the_middle(keys, max(kernel_sizes) // 2)
+    every = torch.arange(keys.size(0), device=keys.device)
+    graphs = []
+    for kernel_size in kernel_sizes:
+        offsets = product(_reach(kernel_size // 2), repeat=3)
+        lower = [found[offset] for offset in offsets if offset < (0, 0, 0)]
+        relations = [*lower, (every, every), *((b, a) for a, b in reversed(lower))]
+        if order is not None:
+            relations = [_by_target(order[a], order[b], len(keys)) for a, b in relations]
+        edges = Edges.build(relations, len(keys), len(keys), block_size)
+        graphs.append(VoxelGraph(edges, None, kernel_size**3))
+    return graphs
+
+
+def _before_the_middle(keys: Tensor, radius: int) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
+    r"""Source and target of the edges of each offset before (0, 0, 0)."""
     ended = torch.cat([keys, keys.new_full((1,), torch.iinfo(torch.int64).max)])
-    radius = kernel_size // 2
-    lower = []  # the relations before the middle one; those behind it are their mirror images
-    for x, y in product(range(-radius, radius + 1), repeat=2):
+    found: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+    for x, y in product(_reach(radius), repeat=2):
         if (x, y) > (0, 0):
             break
         wanted = keys + ((x << 2 * FIELD) + (y << FIELD) - radius)
         place = first_at_least(keys, wanted)
-        for _ in range(kernel_size if (x, y) < (0, 0) else radius):
-            found = ended.index_select(0, place) == wanted
-            target = where_true(found)
-            lower.append((place.index_select(0, target), target))
-            place, wanted = place + found, wanted + 1
-    every = torch.arange(keys.size(0), device=keys.device)
-    relations = [*lower, (every, every), *((b, a) for a, b in reversed(lower))]
-    if order is not None:
-        relations = [_by_target(order[a], order[b], len(keys)) for a, b in relations]
-    edges = Edges.build(relations, len(keys), len(keys), block_size)
-    return VoxelGraph(edges, None, kernel_size**3)
+        for z in _reach(radius) if (x, y) < (0, 0) else range(-radius, 0):
+            is_there = ended.index_select(0, place) == wanted
+            target = where_true(is_there)
+            found[x, y, z] = place.index_select(0, target), target
+            place, wanted = place + is_there, wanted + 1
+    return found
+
+
+def _reach(radius: int) -> range:
+    return range(-radius, radius + 1)
 
 
 class Coarse(NamedTuple):

@@ -10,7 +10,7 @@ from torch_geometric.utils import scatter
 from latentgraph.functional import Ragged
 from latentgraph.functional.checks import check_count, check_tensors
 from latentgraph.voxel.graph import VoxelGraph
-from latentgraph.voxel.grid import coarsen, neighbor_graph
+from latentgraph.voxel.grid import coarsen, neighbor_graph, neighbor_graphs
 from latentgraph.voxel.movable import Movable
 
 
@@ -92,10 +92,11 @@ class VoxelLevels(Movable):
         check_count(num_levels=num_levels)
         ragged = Ragged.of(batch, batch_size, num_nodes=coord.size(0))
         grids = None if ragged is None else ragged.batch
-        neighbors = neighbor_graph(coord, grids, kernel_size, block_size)
-        stem = neighbors
+        kernel_sizes = [kernel_size]
         if stem_kernel_size not in (None, kernel_size):
-            stem = neighbor_graph(coord, grids, stem_kernel_size, block_size)
+            kernel_sizes.append(stem_kernel_size)
+        finest = neighbor_graphs(coord, grids, kernel_sizes, block_size)
+        neighbors, stem = finest[0], finest[-1]
         levels = []
         for _ in range(num_levels - 1):
             coarse = coarsen(coord, grids, block_size)

@@ -31,10 +31,12 @@ def test_each_level_is_the_halved_one_before() -> None:
     assert found.stem is found.levels[0].neighbors
 
 
-def test_stem_of_its_own() -> None:
+@pytest.mark.parametrize("stem", [1, 5])
+def test_stem_of_its_own(stem: int) -> None:
     coord, batch = random_voxels()
-    found = VoxelLevels.build(coord, batch, num_levels=1, stem_kernel_size=5)
-    assert same(found.stem, neighbor_graph(coord, batch, 5))
+    found = VoxelLevels.build(coord, batch, num_levels=1, stem_kernel_size=stem)
+    assert same(found.stem, neighbor_graph(coord, batch, stem))
+    assert same(found.levels[0].neighbors, neighbor_graph(coord, batch, 3))
     assert found.batch_size == 3
 
 
