@@ -92,8 +92,8 @@ class Edges(Movable):
         bounds = torch.arange(0, num_targets + block_size, block_size, device=device)
         sizes = torch.stack([first_at_least(target, bounds) for target in targets]).diff().tolist()
 
-        source = pieces_in_turn(sources, sizes).to(INDEX)
-        target = pieces_in_turn(targets, sizes).to(INDEX)
+        source = pieces_in_turn(sources, sizes, INDEX)
+        target = pieces_in_turn(targets, sizes, INDEX)
         degree = target.bincount(minlength=num_targets)
         offset = degree.cumsum(0) - degree
         free, place = offset.clone(), []
@@ -101,7 +101,9 @@ class Edges(Movable):
             place.append(free.index_select(0, nodes))
             free.scatter_(0, nodes, place[-1] + 1)
         every = torch.arange(len(target), dtype=INDEX, device=device)
-        slot = torch.empty_like(target).scatter_(0, pieces_in_turn(place, sizes), every)
+        slot = torch.empty_like(target).scatter_(
+            0, pieces_in_turn(place, sizes, torch.int64), every
+        )
         by_block = tuple(zip(*sizes, strict=True))
         ends = slot.split([sum(block) for block in by_block]), offset.split(block_size)
         for slots, offsets in zip(*ends, strict=False):

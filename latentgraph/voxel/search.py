@@ -31,12 +31,15 @@ def in_order(values: Tensor) -> Tensor:
     return torch.from_numpy(np.argsort(values.numpy()))
 
 
-def pieces_in_turn(parts: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> Tensor:
+def pieces_in_turn(
+    parts: Sequence[Tensor], sizes: Sequence[Sequence[int]], dtype: torch.dtype
+) -> Tensor:
     r"""The first piece of each part, then the second of each and so on, as ``torch.cat``.
 
     Args:
         parts: K tensors of one dimension, K at least 1.
         sizes: Lengths of the pieces of each, as many of one part as of another.
+        dtype: Of the result, an integer.
     """
     on_cpu = parts[0].device.type == "cpu"
     views = [part.numpy() if on_cpu else part for part in parts]
@@ -45,4 +48,8 @@ def pieces_in_turn(parts: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> T
         for view, own in zip(views, sizes, strict=True)
     ]
     joined = [views[0][:0], *(piece for turn in zip(*pieces, strict=True) for piece in turn)]
-    return torch.from_numpy(np.concatenate(joined)) if on_cpu else torch.cat(joined)
+    if not on_cpu:
+        return torch.cat(joined).to(dtype)
+    result = torch.empty(sum(map(sum, sizes)), dtype=dtype)
+    np.concatenate(joined, out=result.numpy(), casting="same_kind")
+    return result

@@ -7,10 +7,13 @@ def test_pieces_of_all_parts_in_turn() -> None:
     parts = [torch.arange(5), torch.arange(10, 12), torch.arange(20, 27)]
     sizes = [[2, 0, 3], [0, 1, 1], [4, 3, 0]]
     joined = [0, 1, 20, 21, 22, 23, 10, 24, 25, 26, 2, 3, 4, 11]
-    assert pieces_in_turn(parts, sizes).tolist() == joined
+    for dtype in (torch.int32, torch.int64):
+        found = pieces_in_turn(parts, sizes, dtype)
+        assert found.dtype == dtype
+        assert found.tolist() == joined
 
 
 def test_no_pieces() -> None:
-    empty = pieces_in_turn([torch.empty(0, dtype=torch.int32)] * 2, [[], []])
+    empty = pieces_in_turn([torch.empty(0, dtype=torch.int64)] * 2, [[], []], torch.int32)
     assert empty.shape == (0,)
     assert empty.dtype == torch.int32
