@@ -106,6 +106,20 @@ def test_sums_of_many_nodes_are_not_rounded_on_the_way(width, dtype) -> None:
     assert_equal(LF.visible_to_latent(x, ones.to(dtype), ragged)[0, 0], expected)
 
 
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+@pytest.mark.parametrize("layout", ["one graph", "stacked", "ragged"])
+def test_messages_of_many_nodes_keep_six_digits(layout, widths) -> None:
+    d, c = widths
+    x, weight = torch.rand(2 * 50_021, c), torch.rand(2 * 50_021, d)
+    if layout == "one graph":
+        assert_equal(LF.visible_to_latent(x, weight)[0], weight.double().T @ x.double(), 1e-6)
+        return
+    by_graph = [t.unflatten(0, (2, -1)) for t in (x, weight)]
+    given = (x, weight, torch.arange(2).repeat_interleave(50_021))
+    z = LF.visible_to_latent(*(by_graph if layout == "stacked" else given))
+    assert_equal(z, by_graph[1].double().mT @ by_graph[0].double(), 1e-6)
+
+
 @pytest.mark.parametrize("in_order", [True, False], ids=["sorted", "unsorted"])
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 @pytest.mark.parametrize("name", ["few", "many", "large", "many_equal"])
