@@ -50,8 +50,8 @@ def visible_to_latent(x: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     batch = Ragged.of(batch, num_nodes=x.size(0), device=x.device)
     if batch is None:
         with full_precision(x):
-            z = over_rows(weight, x)
-            return z if x.dim() == 3 else z.unsqueeze(0)
+            sent, rows = (t if t.dim() == 3 else t.unsqueeze(0) for t in (weight, x))
+            return over_rows(sent, rows)
     check_no_tangents(x, weight)
     sums: Tensor = _visible_to_latent(weight, x, *_known(batch, weight.size(1), x.size(1)))
     return sums

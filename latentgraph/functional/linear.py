@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
@@ -17,7 +18,7 @@ from latentgraph.functional.precision import full_precision
 from latentgraph.functional.tracing import is_traced
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
-PIECE = 1_024  # rows of a sum that is taken at once
+PIECE, MANY_ROWS = 1_024, 4_096  # rows that are summed at once, and from which on in pieces
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -45,63 +46,81 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def over_rows(x: Tensor, y: Tensor) -> Tensor:
-    r""":math:`X^\top Y`, (..., a, b), of rows (..., n, a) and (..., n, b).
+    r""":math:`X^\top Y` of each graph, (B, a, b), of rows (B, n, a) and (B, n, b).
 
-    Many rows are summed in pieces, and the pieces then: BLAS adds the rows of a narrow product one
-    by one, and 100,000 rows would cost float32 its sixth digit.
+    Many rows of float32 are summed in pieces and the pieces then, since BLAS adds those of narrow
+    products one by one, which for 100,000 costs the sixth digit. Compilers, and derivatives that
+    are taken forward or of many functions at once, get the product as it is.
     """
     product: Tensor
-    if is_traced(x) or x.size(-2) < 2 * PIECE:
-        product = x.mT @ y
-    elif x.dim() == 2:
+    if not is_traced(x) and not _is_transformed() and (_are_many(x) or _sums_pay(x, y)):
         product = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
     elif x.size(0) == 1:
-        product = over_rows(x.squeeze(0), y.squeeze(0)).unsqueeze(0)
+        product = (x.squeeze(0).mT @ y.squeeze(0)).unsqueeze(0)
     else:
-        graphs = zip(x.unbind(), y.unbind(), strict=True)
-        product = torch.stack([over_rows(*rows) for rows in graphs])
+        product = x.mT @ y
     return product
 
 
 class _OverRows(torch.autograd.Function):
-    r"""``over_rows`` of one graph, whose gradients are ``linear``."""
-
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, y: Tensor) -> Tensor:
-        if _pays(x, y.size(1)) and _pays(y, x.size(1)):
-            shape = (x.size(1), y.size(1), 1, 1)
-            product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
-            return product.flatten(1)
-        whole = x.size(0) // PIECE * PIECE
-        of_x, of_y = (t[:whole].unflatten(0, (-1, PIECE)) for t in (x, y))
-        pieces: Tensor = of_x.mT @ of_y
-        return pieces.sum(0) + x[whole:].mT @ y[whole:]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        needs_x, needs_y = ctx.needs_input_grad
+        ctx.save_for_backward(x if needs_y else None, y if needs_x else None)
+        ctx.channels_first = x.stride(2) != 1, y.stride(2) != 1
+        z = x.new_empty(x.size(0), x.size(2), y.size(2))
+        for graph, *rows in zip(z, x, y, strict=True):
+            graph.copy_(_sum_over_rows(*rows))
+        return z
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y = ctx.saved_tensors
-        needs_x, needs_y = ctx.needs_input_grad
+        x_first, y_first = ctx.channels_first
         with full_precision(grad):  # here, since backward() may be called inside autocast
-            return linear(y, grad) if needs_x else None, linear(x, grad.T) if needs_y else None
+            return (
+                None if y is None else _to_rows(y, grad.mT, x_first),
+                None if x is None else _to_rows(x, grad, y_first),
+            )
 
-    @staticmethod
-    def jvp(ctx: Any, x_t: Tensor | None, y_t: Tensor | None) -> Tensor:
-        x, y = ctx.saved_tensors
-        if x_t is not None and y_t is not None:
-            return over_rows(x_t, y) + over_rows(x, y_t)
-        return over_rows(x if x_t is None else x_t, y if y_t is None else y_t)
+
+def _sum_over_rows(x: Tensor, y: Tensor) -> Tensor:
+    r"""(a, b), of rows (n, a) and (n, b)."""
+    if _sums_pay(x, y):
+        shape = (x.size(1), y.size(1), 1, 1)
+        product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
+        return product.flatten(1)
+    whole = x.size(0) // PIECE * PIECE
+    of_x, of_y = (t[:whole].unflatten(0, (-1, PIECE)) for t in (x, y))
+    pieces: Tensor = of_x.mT @ of_y
+    return pieces.sum(0) + x[whole:].mT @ y[whole:]
+
+
+def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
+    r""":math:`X Z` of each graph, (B, n, b), of rows (B, n, a) and (B, a, b), laid out as asked."""
+    if channels_first:
+        return (z.mT @ x.mT).mT
+    return linear(x, z.squeeze(0).mT) if x.size(0) == 1 else x @ z
 
 
 def _pixels(rows: Tensor) -> Tensor:
     r"""Rows (..., c) as a channels-last map (1, c, 1, n)."""
     return rows.flatten(0, -2).unsqueeze(0).unsqueeze(1).permute(0, 3, 1, 2)
+
+
+def _is_transformed() -> bool:
+    r"""Whether torch.func, or a dual number, wants derivatives that a function of ours has not."""
+    return fwAD._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def _are_many(rows: Tensor) -> bool:
+    return rows.dtype == torch.float32 and rows.size(-2) >= MANY_ROWS
+
+
+def _sums_pay(x: Tensor, y: Tensor) -> bool:
+    several_threads = torch.get_num_threads() > 1  # to a single one, oneDNN is no better than MKL
+    one_graph = x.shape[:-2].numel() == 1
+    return several_threads and one_graph and _pays(x, y.size(-1)) and _pays(y, x.size(-1))
 
 
 def _pays(x: Tensor, num_columns: int) -> bool:

@@ -50,6 +50,6 @@ def pieces_in_turn(
     joined = [views[0][:0], *(piece for turn in zip(*pieces, strict=True) for piece in turn)]
     if not on_cpu:
         return torch.cat(joined).to(dtype)
-    result = torch.empty(sum(map(sum, sizes)), dtype=dtype)
+    result = torch.empty(sum(map(sum, sizes)), dtype=dtype, device="cpu")
     np.concatenate(joined, out=result.numpy(), casting="same_kind")
     return result

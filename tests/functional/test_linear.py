@@ -1,15 +1,26 @@
 r"""Products of few rows and of so many that another kernel takes them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from properties import assert_all_equal, assert_equal
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from latentgraph.functional.linear import MANY_PRODUCTS, PIECE, linear, over_rows
+from latentgraph.functional.linear import MANY_PRODUCTS, MANY_ROWS, linear, over_rows
 
 IN, OUT = 37, 29
 FEW, MANY = (13,), (MANY_PRODUCTS // (IN * OUT) + 7,)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
 
 
 def weights(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -65,10 +76,20 @@ def test_second_gradients_of_many_rows() -> None:
     assert_equal(second(x, weight), expected)
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY, (1, *MANY), (3, MANY[0] // 2), (2, PIECE), (0,)])
-def test_products_over_rows(rows: tuple[int, ...]) -> None:
-    given = [torch.randn(*rows, IN), torch.randn(*rows, OUT)]
-    grad = torch.randn(*rows[:-1], IN, OUT)
+@pytest.mark.parametrize(
+    "rows", [(1, *FEW), (1, *MANY), (3, MANY_ROWS + 5), (0, MANY_ROWS), (2, 0)]
+)
+@pytest.mark.parametrize("channels_first", [False, True])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_products_over_rows(rows: tuple[int, ...], channels_first: bool, num_threads: int) -> None:
+    def rows_of(columns: int) -> Tensor:
+        return (
+            torch.randn(rows[0], columns, rows[1]).mT
+            if channels_first
+            else torch.randn(*rows, columns)
+        )
+
+    given, grad = [rows_of(IN), rows_of(OUT)], torch.randn(rows[0], IN, OUT)
 
     def run(tensors: list[Tensor]) -> list[Tensor]:
         leaves = [t.detach().requires_grad_() for t in tensors]
@@ -78,27 +99,49 @@ def test_products_over_rows(rows: tuple[int, ...]) -> None:
         return [product, *first, *(torch.zeros(()) if s is None else s for s in second)]
 
     x, y = exact = [t.double() for t in given]
-    product, *gradients = run(given)
+    with threads(num_threads):
+        product, *gradients = run(given)
     assert_equal(product, x.mT @ y)
     assert_all_equal(gradients, run(exact)[1:])
 
 
-@pytest.mark.parametrize("columns", [(1, 1), (1, 17), (7, 5)])
+@pytest.mark.parametrize("columns", [(1, 1), (1, 17), (7, 5), (8, 8), (9, 100)])
 @pytest.mark.parametrize("num_graphs", [1, 3])
-def test_narrow_products_of_many_rows_keep_six_digits(
-    columns: tuple[int, int], num_graphs: int
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_products_of_many_rows_keep_six_digits(
+    columns: tuple[int, int], num_graphs: int, num_threads: int
 ) -> None:
-    x, y = (torch.rand(num_graphs, 100_003, c) for c in columns)
-    assert_equal(over_rows(x, y), x.double().mT @ y.double(), 1e-6)
+    x, y = (torch.rand(num_graphs, 131_101, c) for c in columns)
+    with threads(num_threads):
+        product = over_rows(x, y)
+    assert_equal(product, x.double().mT @ y.double(), 1e-6)
+
+
+def test_half_precision_is_rounded_once() -> None:
+    x, y = (torch.rand(1, MANY_ROWS + 5, c).bfloat16() for c in (3, 5))
+    assert torch.equal(over_rows(x, y)[0], x[0].mT @ y[0])
+
+
+def test_only_what_gradients_need_is_kept() -> None:
+    x, y = torch.randn(1, MANY_ROWS, 3), torch.randn(1, MANY_ROWS, 5, requires_grad=True) * 1
+    product = over_rows(x, y)
+    y.mul_(2)
+    product.sum().backward()
 
 
 @pytest.mark.parametrize("rows", [FEW[0], MANY[0]])
 def test_functions_of_functions_over_rows(rows: int) -> None:
-    x, y, tangent = torch.randn(rows, IN), torch.randn(rows, OUT), torch.randn(rows, OUT)
+    x, y, tangent = (torch.randn(1, rows, c) for c in (IN, OUT, OUT))
     _, change = torch.func.jvp(over_rows, (x, y), (torch.zeros_like(x), tangent))
-    assert_equal(change, x.double().T @ tangent.double())
+    assert_equal(change, x.double().mT @ tangent.double())
     each = torch.func.vmap(over_rows, (None, 0))(x, torch.stack([y, tangent]))
-    assert_all_equal(each, [x.double().T @ t.double() for t in (y, tangent)])
+    assert_all_equal(each, [x.double().mT @ t.double() for t in (y, tangent)])
+
+    def scaled(scale: Tensor) -> Tensor:
+        return over_rows(x * scale, y * scale)
+
+    twice = torch.func.jacfwd(torch.func.jacfwd(scaled))(torch.tensor(1.0))
+    assert_equal(twice, 2 * x.double().mT @ y.double())
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
@@ -108,22 +151,22 @@ def test_kernels_by_number_of_rows() -> None:
         x, y = torch.randn(*rows, IN), torch.randn(*rows, OUT)
         with FlopCounterMode(display=False) as counter:
             linear(x, weights()[0])
-            over_rows(x, y)
+            with threads(2):
+                over_rows(x.unsqueeze(0), y.unsqueeze(0))
         kernels.append(counter.get_flop_counts()["Global"].keys())
     assert kernels == [{aten.mm}, {aten.convolution, aten.convolution_backward}]
 
 
 def test_backward_inside_autocast() -> None:
-    x, y = torch.randn(*MANY, IN, requires_grad=True), torch.randn(*MANY, OUT)
-    product, grad = over_rows(x, y), torch.randn(IN, OUT)
+    x, y = torch.randn(1, *MANY, IN, requires_grad=True), torch.randn(1, *MANY, OUT)
+    product, grad = over_rows(x, y), torch.randn(1, IN, OUT)
     with torch.autocast("cpu"):
         (found,) = torch.autograd.grad(product, x, grad)
-    assert_equal(found, y.double() @ grad.double().T)
+    assert_equal(found, y.double() @ grad.double().mT)
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
 def test_one_thread_has_the_same_kernel() -> None:
-    assert torch.get_num_threads() == 1  # as in all tests
-    with torch.autograd.profiler.profile() as profile:
+    with threads(1), torch.autograd.profiler.profile() as profile:
         linear(torch.randn(*MANY, IN), weights()[0])
     assert "aten::mkldnn_convolution" in {event.name for event in profile.function_events}

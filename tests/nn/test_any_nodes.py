@@ -157,6 +157,8 @@ def test_dtype(kind, data, sample, dtype) -> None:
     # enlarges what is lost when numbers are rounded.
     wide = {"reduction": st.just(1), "ratio": st.just(1.0)}
     clear = wide | {"norm": st.just("layer_norm"), "top_k": st.none()}
+    if dtype == torch.bfloat16:  # a vote is rounded to it, then squared
+        clear["votes"] = st.just(False)
     block = data.draw(blocks(kind, **clear))
     for name, parameter in block.named_parameters():
         if name.endswith("norm.bias") and ("psi" in name or name.startswith(("add", "mul"))):
