@@ -17,3 +17,10 @@ def test_no_pieces() -> None:
     empty = pieces_in_turn([torch.empty(0, dtype=torch.int64)] * 2, [[], []], torch.int32)
     assert empty.shape == (0,)
     assert empty.dtype == torch.int32
+
+
+def test_a_default_device_leaves_pieces_where_they_are() -> None:
+    parts = [torch.arange(3), torch.arange(2)]
+    with torch.device("meta"):
+        found = pieces_in_turn(parts, [[3], [2]], torch.int32)
+    assert found.tolist() == [0, 1, 2, 0, 1]
