@@ -63,6 +63,8 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _OverRows(torch.autograd.Function):
+    r"""``over_rows``, whose gradients lie in memory as its inputs do."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         needs_x, needs_y = ctx.needs_input_grad

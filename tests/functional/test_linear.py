@@ -19,8 +19,10 @@ FEW, MANY = (13,), (MANY_PRODUCTS // (IN * OUT) + 7,)
 def threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def weights(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -115,6 +117,14 @@ def test_products_of_many_rows_keep_six_digits(
     with threads(num_threads):
         product = over_rows(x, y)
     assert_equal(product, x.double().mT @ y.double(), 1e-6)
+
+
+def test_gradients_lie_in_memory_as_their_rows_do() -> None:
+    x = torch.randn(1, 3, MANY_ROWS).mT.requires_grad_()
+    y = torch.randn(1, MANY_ROWS, 5, requires_grad=True)
+    of_x, of_y = torch.autograd.grad(over_rows(x, y).sum(), (x, y))
+    assert of_x.stride() == x.stride()
+    assert of_y.stride() == y.stride()
 
 
 def test_half_precision_is_rounded_once() -> None:
