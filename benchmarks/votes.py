@@ -1,7 +1,8 @@
 r"""What votes and fragments change, on the finished runs of ``make compare``: ``make votes``.
 
-Each network is scored once for each way to look at the held-out rooms, as by ``latentgraph
-evaluate``. The scores lie beside its checkpoint, so a stopped measurement goes on.
+Each network is scored once for each way to look at held-out rooms, as by ``latentgraph evaluate``:
+more than ``make compare`` has, where one room taken for one of another kind changes the mean as
+much as votes do. The scores lie beside its checkpoint, so a stopped measurement goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import BLOCKS, finished, place, spread
+from benchmarks.compare import BLOCKS, PREPARING, finished, place, spread
 from latentgraph.scannet.into_place import into_place
 from latentgraph.scannet.votes import Votes
 
@@ -21,10 +22,13 @@ LOOKS = {
     "one look": Votes(),
     "--flip": Votes(flip=True),
     "--rotations 0 90 180 270": Votes(rotations=QUARTERS),
+    "--fragment 6": Votes(fragment=6.0),
     "--fragment 4": Votes(fragment=4.0),
     "--fragment 3": Votes(fragment=3.0),
-    "--fragment 3, each with its own context": Votes(fragment=3.0, max_voxels=1),
+    "--fragment 2": Votes(fragment=2.0),
+    "--fragment 4, each with its own context": Votes(fragment=4.0, max_voxels=1),
 }
+NUM_ROOMS = 200  # those of `make compare` among them
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if not any(runs.values()):
         raise SystemExit(f"{folder} has no finished run: make compare comes first")
+    rooms = options.runs / "held_out"
+    make_rooms(rooms)
     found = {
-        block: [{name: score(run, folder, name) for name in LOOKS} for run in folders]
+        block: [{name: score(run, rooms, name) for name in LOOKS} for run in folders]
         for block, folders in runs.items()
         if folders
     }
@@ -56,7 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{path.read_text(encoding='utf-8')}\n{path}")
 
 
-def score(run: Path, folder: Path, name: str) -> float:
+def make_rooms(root: Path) -> None:
+    from latentgraph.scannet.prepare import prepare
+    from latentgraph.scannet.rooms import write_rooms
+
+    write_rooms(root, num_train=0, num_val=NUM_ROOMS)
+    prepare(root, num_workers=PREPARING)
+
+
+def score(run: Path, rooms: Path, name: str) -> float:
     r"""The mIoU of a run in percent, measured or read."""
     path, checkpoint = run / "votes.json", run / "last.ckpt"
     known: dict[str, Any] = {}
@@ -65,9 +79,7 @@ def score(run: Path, folder: Path, name: str) -> float:
     if name not in known:
         from latentgraph.scannet.evaluate import evaluate
 
-        found = evaluate(
-            checkpoint, folder / "scenes", num_workers=0, accelerator="cpu", votes=LOOKS[name]
-        )
+        found = evaluate(checkpoint, rooms, num_workers=0, accelerator="cpu", votes=LOOKS[name])
         known[name] = 100 * found.miou
         with into_place(path) as part:
             part.write_text(json.dumps(known, indent=1), encoding="utf-8")
@@ -82,8 +94,8 @@ def render(seeds: int, found: dict[str, list[dict[str, float]]]) -> str:
     lines = [
         "# Votes and fragments, on rooms",
         "",
-        f"`python -m benchmarks.votes --seeds {seeds}`: mIoU of `latentgraph evaluate` on the "
-        "rooms of `make compare`, and by how many points its options change the mIoU of a network. "
+        f"`python -m benchmarks.votes --seeds {seeds}`: mIoU of `latentgraph evaluate` on "
+        f"{NUM_ROOMS} held-out rooms, and by how many points its options change that of a network. "
         f"Mean and standard deviation over seeds: {seeds_of}.",
         "",
         f"| | {' | '.join(found)} |",

@@ -201,7 +201,7 @@ class VoxelUNet(nn.Module):
             pos: (n, D) positions for context blocks that see them (``affinity_channels``); by
                 default the grid coordinates.
             context_batch: (n,) int64, which voxels share their context, in place of ``batch``. A
-                coarse voxel takes the smallest of its children's.
+                coarse voxel goes with most of the finest in it.
 
         Returns:
             (n, out_channels).
@@ -256,7 +256,7 @@ class VoxelUNet(nn.Module):
         block = self.context[str(level)]
         batch, batch_size = levels.levels[level].batch, levels.batch_size
         if context_batch is not None:
-            batch, batch_size = levels.pool(context_batch, level, "min"), None
+            batch, batch_size = levels.commonest(context_batch, level), None
         graphs = Ragged.of(batch, batch_size)
         if not getattr(block, "affinity_channels", 0):
             return cast(Tensor, block(x, graphs))

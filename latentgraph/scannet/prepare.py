@@ -56,6 +56,7 @@ def prepare(
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
         ValueError: For an unknown split or a negative number of processes.
+        RuntimeError: From a script that calls this elsewhere.
         OSError: If :obj:`out` cannot be written to.
         ImportError: If a package that reading needs is not installed.
     """
@@ -108,6 +109,7 @@ def survey(
 
     Raises:
         ValueError: For a negative number of processes.
+        RuntimeError: Where a process that was started for this comes to this line itself.
     """
     _check_workers(num_workers)
     report = Report()
@@ -144,6 +146,11 @@ def usable_scan(folder: Path) -> Scan:
 def _check_workers(num_workers: int) -> None:
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}")
+    if num_workers and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            f"num_workers={num_workers} starts processes that import the main script once more: "
+            'expected it to call this under if __name__ == "__main__"'
+        )
 
 
 def _outcomes(

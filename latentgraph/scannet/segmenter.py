@@ -83,14 +83,12 @@ class Segmenter(nn.Module):
             for looks in batched(votes.looks(scene, self.config), votes.max_voxels):
                 batch = Batch.from_data_list([look.voxels for look in looks])
                 sizes = [look.voxels.num_nodes for look in looks]
-                shared = torch.tensor(
-                    [look.context - looks[0].context for look in looks], device=device
-                )
-                context_batch = shared.repeat_interleave(torch.tensor(sizes, device=device))
-                parts = self(batch, context_batch).float().softmax(dim=1).split(sizes)
+                first = looks[0].context
+                shared = [2 * (look.context - first) + look.surroundings for look in looks]
+                parts = self(batch, torch.cat(shared)).float().softmax(dim=1).split(sizes)
                 for look, part in zip(looks, parts, strict=True):
-                    weighted = part[look.voxels.voxel_index] * look.weight.unsqueeze(1)
-                    total.index_add_(0, look.vertices, weighted)
+                    votes_on = look.vertices[look.is_own]
+                    total.index_add_(0, votes_on, part[look.voxels.voxel_index[look.is_own]])
             return total / total.sum(dim=1, keepdim=True)
         finally:
             self.train(was_training)

@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -22,24 +21,32 @@ from latentgraph.voxel.grid import BATCH_BITS
 MAX_LOOKS = 1 << BATCH_BITS
 MANY_TURNS = 256
 NARROW = 4.0  # meters; fragments below it lower scores, as `make votes` measures
-LEAST_WEIGHT = 1e-3  # at the edge of a fragment, which may be all there is
+OWN_PART = 0.75  # of the edge of a fragment, at most
 
 
 class Look(NamedTuple):
     r"""One thing that the network is shown.
 
     Attributes:
-        vertices: (v,) int64, the vertices of the scene that it is about.
+        vertices: (v,) int64, the vertices of the scene that it shows.
         voxels: their voxels, as :class:`~latentgraph.scannet.Voxelize` has them.
-        weight: (v,) float32, what the vote on each vertex counts.
-        context: looks of the same number share the context of blocks where they are shown together:
-            the fragments of one cut, in one pose.
+        is_own: (v,) bool, the vertices that it votes on; the others are their surroundings.
+        context: number of the cut that it is of, in its pose. What is own to the looks of one cut
+            makes up the scene, and shares the context of blocks where they are shown together.
     """
 
     vertices: Tensor
     voxels: Data
-    weight: Tensor
+    is_own: Tensor
     context: int
+
+    @property
+    def surroundings(self) -> Tensor:
+        r"""(n,) bool, the voxels without a vertex that it votes on."""
+        index = self.voxels.voxel_index
+        alone = torch.ones(self.voxels.coord.size(0), dtype=torch.bool, device=index.device)
+        alone[index[self.is_own]] = False
+        return alone
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,12 @@ class Votes:
         rotations: Angles about the vertical axis, degrees.
         scales: Factors.
         flip: Whether to look at the mirror image along x as well.
-        fragment: Edge of the columns to show, at most, meters; null for the whole scene. The scene
-            is cut into equal columns, and along each axis once more half a column aside, so that
-            what is at an edge is in the middle as well. Votes weigh less towards an edge beyond
-            which the scene goes on, linearly along each axis.
+        fragment: Edge of the columns to show, meters; null for the whole scene. The scene is cut
+            into equal parts of at most three quarters of that, and once more half a part aside. A
+            column has its part in the middle, and votes on that alone.
         max_voxels: Fragments are shown together up to this number of voxels, which bounds memory.
-            Those of one cut share the context of blocks, which see the whole scene where all of
-            them fit.
+            Those of one cut share the context of blocks, which their parts make up: that of the
+            whole scene where all of them fit.
     """
 
     rotations: tuple[float, ...] = (0.0,)
@@ -92,13 +98,13 @@ class Votes:
         """
         voxelize = Voxelize(config.voxel_size, config.inputs, config.color_range)
         for number, pose in enumerate(self._poses(scene)):
-            for column, weight, tiling in self._columns(scene.pos):
+            for column, own, cut in self._columns(scene.pos):
                 draws = [torch.arange(len(column), device=column.device)]
                 if config.single:
                     draws = list(_turns(voxelize(subset(pose, column)).voxel_index))
                 for draw in draws:
                     voxels = voxelize(subset(pose, column[draw]))
-                    yield Look(column[draw], voxels, weight[draw], 4 * number + tiling)
+                    yield Look(column[draw], voxels, own[draw], 2 * number + cut)
 
     def _poses(self, scene: Data) -> Iterator[Data]:
         for flipped in (False, True) if self.flip else (False,):
@@ -111,30 +117,25 @@ class Votes:
                     yield pose
 
     def _columns(self, pos: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
-        r"""The vertices of each fragment, their weights, and which of up to four tilings it is of.
-
-        A tiling has each vertex once. Along an axis with several fragments there are two, the
-        second half a fragment aside.
-        """
+        r"""The vertices of each fragment, which of them are its own, and which cut it is of."""
         if self.fragment is None or not pos.size(0):
             everything = torch.arange(pos.size(0), device=pos.device)
-            yield everything, torch.ones(pos.size(0), device=pos.device), 0
+            yield everything, everything >= 0, 0
             return
-        low, size = pos[:, :2].amin(dim=0), pos[:, :2].amax(dim=0) - pos[:, :2].amin(dim=0)
-        count = (size / self.fragment).ceil().clamp(min=1)
-        place = (pos[:, :2] - low) * (count / size.clamp(min=1e-9))  # in fragments
-        shifts = [(0.0,) if n == 1 else (0.0, 0.5) for n in count.tolist()]
-        for tiling, shift in enumerate(map(place.new_tensor, product(*shifts))):
-            column = (place + shift).floor().minimum(count - 1 + shift.ceil())
-            start = column - shift
-            # Only where the scene goes on does the network miss what is beyond an edge.
-            before = torch.where(start > 0, place - start, 1)
-            after = torch.where(start + 1 < count, start + 1 - place, 1)
-            weight = (2 * before.minimum(after)).clamp(LEAST_WEIGHT, 1).prod(dim=1).float()
-            number = column @ torch.stack([count[1] + 1, torch.ones_like(count[1])])
+        place = (pos[:, :2] - pos[:, :2].amin(dim=0)).double()
+        size = place.amax(dim=0)
+        count = torch.where(size > self.fragment, (size / (OWN_PART * self.fragment)).ceil(), 1)
+        part = (size / count).clamp(min=1e-9)
+        aside = torch.where(count > 1, 0.5, 0.0).double()
+        for cut, shift in enumerate([0 * aside, aside] if aside.any() else [aside]):
+            where = (place / part + shift).floor().minimum(count - 1 + shift.ceil())
+            number = where @ torch.stack([count[1] + 1, torch.ones_like(count[1])])
             for n in number.unique():
-                inside = (number == n).nonzero().squeeze(1)
-                yield inside, weight[inside], tiling
+                own = number == n
+                middle = (where[own][0] - shift + 0.5) * part
+                near = ((place - middle).abs() <= self.fragment / 2).all(dim=1)
+                column = (near | own).nonzero().squeeze(1)
+                yield column, own[column], cut
 
 
 ONE_VOTE = Votes()

@@ -356,3 +356,19 @@ def test_killed_at_two_hundred_moments(make_scan: MakeScan, tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20  # of them between the first file and the last
+
+
+def test_a_script_that_its_workers_would_start_again_fails(
+    make_scan: MakeScan, tmp_path: Path
+) -> None:
+    make_scan("scene0000_00")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from latentgraph.scannet.prepare import prepare\n"
+        f"prepare({str(tmp_path)!r}, num_workers=1)\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
+    assert done.returncode != 0
+    assert "num_workers=1 starts processes that import the main script once more" in done.stderr
+    assert "BrokenProcessPool" in done.stderr.splitlines()[-1]

@@ -56,29 +56,53 @@ def test_votes_are_the_mean_over_all_poses(segmenter: Segmenter) -> None:
     torch.testing.assert_close(segmenter.scores(data), probabilities(segmenter, data))
 
 
-def test_fragments_add_up_where_they_overlap(local: Segmenter) -> None:
+def cuts(data: Data) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
+    r"""Columns of 2 m in 5 m x 3 m: what they show and what is theirs, of four parts by two."""
+    place = (data.pos - data.pos.amin(dim=0))[:, :2].double()
+    length = place.amax(dim=0).tolist()
+    parts_of = (
+        [(0, 1), (1, 2), (2, 3), (3, 4)],
+        [(-0.5, 0.5), (0.5, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 4.5)],
+    )
+    found = []
+    for cut in (0, 1):
+        columns = []
+        for across, along in product(parts_of[cut], parts_of[cut][: 2 + cut]):
+            shown, own = torch.ones(2, len(place), dtype=torch.bool)
+            for axis, part, width in ((0, across, length[0] / 4), (1, along, length[1] / 2)):
+                start, stop = part[0] * width, part[1] * width
+                at = place[:, axis]
+                own &= (at >= start) & ((at < stop) | (stop >= length[axis] - 1e-9))
+                shown &= (at - (start + stop) / 2).abs() <= 1
+            columns.append((shown, own))
+        found.append(columns)
+    return found
+
+
+def test_fragments_vote_on_what_is_theirs(local: Segmenter) -> None:
     data = scene()
-    low, size = data.pos.amin(dim=0), data.pos.amax(dim=0) - data.pos.amin(dim=0)
-    x, y = (((data.pos - low) / size)[:, :2] * torch.tensor([3.0, 2.0])).unbind(dim=1)
-    thirds = [[(0, 1), (1, 2), (2, 3)], [(0, 0.5), (0.5, 1.5), (1.5, 2.5), (2.5, 3)]]
-    halves = [[(0, 1), (1, 2)], [(0, 0.5), (0.5, 1.5), (1.5, 2)]]
-    total, often = torch.zeros(len(data.pos), 20), torch.zeros(len(data.pos), dtype=torch.long)
-    for columns, rows in product(thirds, halves):
-        for column, row in product(columns, rows):
-            weight = torch.ones(len(data.pos))
-            inside = torch.ones(len(data.pos), dtype=torch.bool)
-            for place, (start, stop), end in ((x, column, 3), (y, row, 2)):
-                inside &= (start <= place) & (place <= stop)
-                rim = torch.full_like(place, 0.5)
-                rim = rim.minimum(place - start) if start > 0 else rim
-                rim = rim.minimum(stop - place) if stop < end else rim
-                weight *= (2 * rim).clamp(min=1e-3)
-            part = Data(**{key: value[inside] for key, value in data.to_dict().items()})
-            total[inside] += weight[inside, None] * probabilities(local, part)
-            often[inside] += 1
-    assert set(often.tolist()) == {4}
-    scores = local.scores(data, Votes(fragment=2.0))
-    torch.testing.assert_close(scores, total / total.sum(dim=1, keepdim=True))
+    total = torch.zeros(len(data.pos), 20)
+    for cut in cuts(data):
+        often = torch.zeros(len(data.pos), dtype=torch.long)
+        for shown, own in cut:
+            part = Data(**{key: value[shown] for key, value in data.to_dict().items()})
+            total[own] += probabilities(local, part)[own[shown]]
+            often += own
+        assert often.tolist() == [1] * len(data.pos)
+    torch.testing.assert_close(local.scores(data, Votes(fragment=2.0)), total / 2)
+
+
+def test_every_place_counts_once_in_the_context_of_a_cut(segmenter: Segmenter) -> None:
+    data = scene()
+    looks = list(Votes(fragment=2.0).looks(data, segmenter.config))
+    assert [look.context for look in looks] == [0] * 8 + [1] * 15
+    for look, (shown, own) in zip(looks, [c for cut in cuts(data) for c in cut], strict=True):
+        assert torch.equal(look.vertices, shown.nonzero().squeeze(1))
+        assert torch.equal(look.is_own, own[shown])
+        index = look.voxels.voxel_index
+        voxels = set(range(len(look.voxels.coord))) - set(index[look.is_own].tolist())
+        assert look.surroundings.nonzero().squeeze(1).tolist() == sorted(voxels)
+        assert voxels
 
 
 def test_a_scene_that_fits_into_a_fragment_is_shown_once(segmenter: Segmenter) -> None:
@@ -86,27 +110,47 @@ def test_a_scene_that_fits_into_a_fragment_is_shown_once(segmenter: Segmenter) -
     assert len(list(Votes(fragment=5.01).looks(data, segmenter.config))) == 1
     assert torch.equal(segmenter.scores(data, Votes(fragment=5.01)), segmenter.scores(data))
     # Cut along one axis alone.
-    assert len(list(Votes(fragment=3.01).looks(data, segmenter.config))) == 2 + 3
+    assert len(list(Votes(fragment=3.01).looks(data, segmenter.config))) == 3 + 4
+
+
+@pytest.mark.parametrize("fragment", [0.07, 0.9, 1.7, 2.6, 4.9])
+def test_columns_are_no_wider_than_asked_and_reach_beyond_their_parts(fragment: float) -> None:
+    data = scene(4001)
+    looks = list(Votes(fragment=fragment).looks(data, config()))
+    voted = torch.zeros(len(data.pos), dtype=torch.long)
+    low, high = data.pos[:, :2].aminmax(dim=0)
+    inner_columns = 0
+    for look in looks:
+        shown = data.pos[look.vertices, :2]
+        assert float((shown.amax(dim=0) - shown.amin(dim=0)).max()) <= fragment + 1e-5
+        voted[look.vertices[look.is_own]] += 1
+        own = shown[look.is_own]
+        middle = (own.amin(dim=0) + own.amax(dim=0)) / 2
+        inner = ((own.amin(dim=0) - low > 0.1) & (high - own.amax(dim=0) > 0.1)).all()
+        if inner and len(own) > 100:  # so that they tell where the middle of their part is
+            near = (data.pos[:, :2] - middle).abs().amax(dim=1) < 0.45 * fragment
+            assert set(near.nonzero().squeeze(1).tolist()) <= set(look.vertices.tolist())
+            inner_columns += 1
+    assert voted.tolist() == [2] * len(data.pos)
+    assert inner_columns > 0 or fragment in (0.07, 4.9)
 
 
 def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmenter) -> None:
     data, votes = scene(), Votes(fragment=2.0, scales=(1.0, 0.9))
     total = torch.zeros(len(data.pos), 20)
     looks = list(votes.looks(data, segmenter.config))
-    assert {look.context for look in looks} == set(range(8))  # four tilings, two poses
-    for context in range(8):
+    assert {look.context for look in looks} == set(range(4))  # two cuts, two poses
+    for context in range(4):
         parts = [look for look in looks if look.context == context]
-        shown = torch.cat([look.vertices for look in parts])
-        assert torch.equal(shown.sort().values, torch.arange(len(data.pos)))
         batch = Batch.from_data_list([look.voxels for look in parts])
+        surroundings = torch.cat([look.surroundings for look in parts])
         with torch.no_grad():
-            scores = segmenter(batch, torch.zeros_like(batch.batch)).softmax(dim=1)
+            scores = segmenter(batch, surroundings.long()).softmax(dim=1)
         for i, look in enumerate(parts):
             part = scores[batch.batch == i][look.voxels.voxel_index]
-            total[look.vertices] += look.weight.unsqueeze(1) * part
-    assert len(looks) > 2
+            total[look.vertices[look.is_own]] += part[look.is_own]
     together = segmenter.scores(data, votes)
-    torch.testing.assert_close(together, total / total.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(together, total / 4)
     alone = segmenter.scores(data, replace(votes, max_voxels=1))
     assert float((together - alone).abs().max()) > 1e-4
 
