@@ -160,8 +160,8 @@ class _Gradients:
             if len(parts) == 2 and span.is_view:
                 torch.add(*parts, out=span.take(total))
             else:
-                zero = torch.zeros_like(span.take(total))
-                span.put(total, sum(parts, zero))
+                first, *second = parts or [torch.zeros_like(span.take(total))]
+                span.put(total, sum(second, first))
 
     def _add_to_inputs(self, span: Span, grads: Sequence[Tensor | None]) -> None:
         for total, grad in zip(self.of_inputs, grads, strict=True):
