@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch_geometric.data import Data
@@ -89,6 +90,10 @@ class SegmentationModule(LightningModule):
         frequency = self.data.class_counts().to(self.class_weight)
         weight = torch.where(frequency > 0, frequency.clamp(min=1).rsqrt(), 0)
         self.class_weight = weight / weight[weight > 0].mean()
+
+    def on_fit_start(self) -> None:
+        count = sum(p.numel() for p in self.segmenter.parameters())
+        rank_zero_info(f"{count:,} parameters")
 
     def context_batch(self, batch: Data) -> Tensor | None:
         r"""Which voxels share their context, for experiments; None for those of a scene."""

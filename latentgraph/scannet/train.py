@@ -69,7 +69,11 @@ class TrainCLI(LightningCLI):
             SceneDataModule,
             save_config_callback=_SaveConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 10},
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "log_every_n_steps": 10,
+                "enable_model_summary": False,  # whose FLOPs are 0 without an example
+            },
             seed_everything_default=0,
             parser_kwargs={
                 "prog": "latentgraph train",

@@ -42,7 +42,6 @@ trainer:
   max_epochs: 6
   check_val_every_n_epoch: 2
   enable_progress_bar: false
-  enable_model_summary: false
   num_sanity_val_steps: 0
 """
 

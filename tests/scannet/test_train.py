@@ -37,7 +37,6 @@ RECIPE: dict[str, Any] = {
         "accelerator": "cpu",
         "max_epochs": 2,
         "enable_progress_bar": False,
-        "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     },
 }
@@ -62,15 +61,17 @@ def weights(path: Path | None) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_checkpoints_its_settings_and_curves(
-    arguments: list[str], tmp_path: Path
+    arguments: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    last = train([*arguments, "--model.network.context.options.pool", "mean"])
+    with caplog.at_level("INFO", "lightning.pytorch"):
+        last = train([*arguments, "--model.network.context.options.pool", "mean"])
     assert last == tmp_path / "run" / "last.ckpt"
     names = {path.name.split(".")[0] for path in last.parent.iterdir()}
     assert names == {"last", "best", "config", "events", "hparams"}
     settings = yaml.safe_load((last.parent / "config.yaml").read_text())
     assert settings["model"]["network"]["context"]["options"] == {"ratio": 0.5, "pool": "mean"}
     segmenter = load_checkpoint(last)
+    assert f"{sum(p.numel() for p in segmenter.parameters()):,} parameters" in caplog.messages
     assert segmenter.trained_on == TrainedOn("rooms", 5)
     assert segmenter.config.channels == (3, 5)
     with pytest.raises(FileExistsError, match="run holds a run: add --resume"):
@@ -195,7 +196,6 @@ def test_every_recipe_trains(names: tuple[str, ...], rooms: Path, tmp_path: Path
         "trainer.max_steps": 1,
         "trainer.limit_val_batches": 0,
         "trainer.enable_progress_bar": False,
-        "trainer.enable_model_summary": False,
         "trainer.accelerator": "cpu",
         "trainer.precision": "32-true",
         "trainer.enable_checkpointing": False,
