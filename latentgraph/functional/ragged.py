@@ -3,6 +3,7 @@ r"""The batch vector made plain: which graph each node belongs to, and where eac
 from __future__ import annotations
 
 import math
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class Ragged:
         _check_batch(batch, batch_size)
         self.batch = batch
         self._order: Tensor | None = None
+        self._ptr: Tensor | None = None
         self._plan: list[Tensor] | None = None
         self._pieces: list[Tensor] | None = None
         if is_traced(batch):
@@ -102,6 +104,13 @@ class Ragged:
         return self._order
 
     @property
+    def ptr(self) -> Tensor:
+        r"""(B + 1,) on the CPU, where graphs begin among the sorted nodes, and the last one ends."""
+        if self._ptr is None:
+            self._ptr = torch.cat([self.sizes.new_zeros(1), self.sizes.cumsum(0)])
+        return self._ptr
+
+    @property
     def plan(self) -> list[Tensor]:
         r"""What the ragged products need beside ``batch``; empty while compiling."""
         if is_traced(self.batch):
@@ -131,7 +140,7 @@ def sorted_ragged(sizes: Tensor, device: torch.device) -> Ragged:
     batch = torch.repeat_interleave(torch.arange(sizes.numel()), sizes)
     ragged.batch, ragged.batch_size = batch.to(device), sizes.numel()
     ragged.sizes, ragged.is_sorted = sizes, True
-    ragged._order = ragged._plan = ragged._pieces = None
+    ragged._order = ragged._ptr = ragged._plan = ragged._pieces = None
     return ragged
 
 
@@ -144,26 +153,27 @@ def layout(ragged: Ragged) -> list[Tensor]:
         ones of one size that follow one another and need no padding; then for each bucket of
         other graphs of like size these graphs (g,) and the sorted :func:`positions` of their nodes.
     """
-    sizes, device = ragged.sizes, ragged.batch.device
-    ptr = offsets(sizes)
+    sizes, device = ragged.sizes.tolist(), ragged.batch.device
+    ptr = ragged.ptr
     order = ragged.batch.new_empty(0) if ragged.order is None else ragged.order
-    alone = ~torch.arange(sizes.numel())
-    _, run, count = torch.where(sizes > LARGE, alone, sizes).unique_consecutive(
-        return_inverse=True, return_counts=True
-    )
-    last = count.cumsum(0) - 1
-    first = last - count + 1
-    is_run = sizes[first] * count > LARGE
-    runs, buckets = [torch.stack([first, last], 1)[is_run]], []
-    others = ((sizes > 0) & ~is_run[run]).nonzero().squeeze(1)
-    level = (sizes[others].double().log() / math.log(BUCKET_RATIO)).floor()
-    for value in level.unique().tolist():
-        graphs = others[level == value]
-        if run[graphs[0]] == run[graphs[-1]]:
-            runs.append(graphs[[0, -1]].unsqueeze(0))
+    runs: list[tuple[int, int]] = []
+    alike: dict[int, list[int]] = {}
+    for size, same in groupby(range(len(sizes)), sizes.__getitem__):
+        graphs = list(same)
+        if size > LARGE:
+            runs += [(graph, graph) for graph in graphs]
+        elif size * len(graphs) > LARGE:
+            runs.append((graphs[0], graphs[-1]))
+        elif size > 0:
+            alike.setdefault(int(math.log(size, BUCKET_RATIO)), []).extend(graphs)
+    buckets = []
+    for graphs in alike.values():
+        if graphs[-1] - graphs[0] < len(graphs) and len({sizes[graph] for graph in graphs}) == 1:
+            runs.append((graphs[0], graphs[-1]))
         else:
-            buckets += [graphs.to(device), positions(ptr, graphs).to(device)]
-    return [ptr, order, torch.cat(runs), *buckets]
+            index = torch.tensor(graphs)
+            buckets += [index.to(device), positions(ptr, index).to(device)]
+    return [ptr, order, torch.tensor(runs, dtype=torch.int64).view(-1, 2), *buckets]
 
 
 def cut(ragged: Ragged) -> list[Tensor]:
@@ -174,23 +184,20 @@ def cut(ragged: Ragged) -> list[Tensor]:
         among them; those of each graph's pieces among all pieces (B + 1,), empty where each graph
         is one piece.
     """
-    sizes, device = ragged.sizes, ragged.batch.device
+    device = ragged.batch.device
     order = (
         torch.arange(ragged.batch.numel(), device=device) if ragged.order is None else ragged.order
     )
-    ptr = bounds = offsets(sizes)
-    count = ((sizes + PIECE - 1) // PIECE).clamp_min(1)
-    first = offsets(count)
-    if first[-1] == sizes.numel():
-        return [order, bounds.to(device), first[:0].to(device)]
-    step = torch.arange(int(first[-1])) - first[:-1].repeat_interleave(count)
-    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + PIECE * step, ptr[-1:]])
-    return [order, bounds.to(device), first.to(device)]
-
-
-def offsets(sizes: Tensor) -> Tensor:
-    r"""(B + 1,) where each of B things of these sizes begins, and where the last one ends."""
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    ptr = ragged.ptr
+    if not ragged.sizes.numel() or ragged.sizes.max() <= PIECE:
+        return [order, ptr.to(device), ptr[:0].to(device)]
+    bounds: list[int] = []
+    first = [0]
+    for start, stop in pairwise(ptr.tolist()):
+        bounds += range(start, max(stop, start + 1), PIECE)
+        first.append(len(bounds))
+    bounds.append(ragged.batch.numel())
+    return [order, torch.tensor(bounds, device=device), torch.tensor(first, device=device)]
 
 
 def positions(ptr: Tensor, graphs: Tensor) -> Tensor:
@@ -230,8 +237,8 @@ def _read(batch: Tensor, batch_size: int | None) -> tuple[int, Tensor, bool]:
     r"""Number of graphs, their sizes on the CPU, and whether the nodes are sorted."""
     if batch.numel() == 0:
         return batch_size or 0, torch.zeros(batch_size or 0, dtype=torch.int64), True
-    ascending = (batch[1:] >= batch[:-1]).all().to(torch.int64)
-    facts = torch.stack([batch.min(), batch.max(), ascending])
+    ascending = (batch[1:] >= batch[:-1]).all()
+    facts = torch.stack([*batch.aminmax(), ascending])
     if batch_size is None:
         low, high, is_sorted = facts.tolist()
         batch_size = max(high, 0) + 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentgraph.functional.ragged import Ragged, offsets, sorted_ragged
+from latentgraph.functional.ragged import Ragged, sorted_ragged
 from latentgraph.functional.shards import is_sharded
 from latentgraph.functional.tracing import is_traced
 
@@ -69,7 +69,7 @@ def even_spans(x: Tensor, batch: Ragged | None, chunk_size: int | None) -> list[
 
 
 def _ragged_spans(x: Tensor, batch: Ragged, chunk_size: int) -> list[Span]:
-    ptr = offsets(batch.sizes)
+    ptr = batch.ptr
     spans = []
     for nodes in _even_slices(x.size(0), chunk_size):
         ends = torch.tensor([nodes.start, nodes.stop - 1])

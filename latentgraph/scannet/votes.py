@@ -20,7 +20,7 @@ from latentgraph.voxel.grid import BATCH_BITS
 
 MAX_LOOKS = 1 << BATCH_BITS
 MANY_TURNS = 256
-NARROW = 4.0  # meters; fragments below it lower scores, as `make votes` measures
+NARROW = 3.0  # meters; fragments below it lower scores, as `make votes` measures
 OWN_PART = 0.75  # of the edge of a fragment, at most
 
 
