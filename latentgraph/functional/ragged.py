@@ -105,7 +105,7 @@ class Ragged:
 
     @property
     def ptr(self) -> Tensor:
-        r"""(B + 1,) on the CPU, where graphs begin among the sorted nodes, and the last one ends."""
+        r"""(B + 1,) on the CPU, where graphs begin among the sorted nodes and the last one ends."""
         if self._ptr is None:
             self._ptr = torch.cat([self.sizes.new_zeros(1), self.sizes.cumsum(0)])
         return self._ptr
