@@ -48,8 +48,8 @@ def report(edge: float, looks: int) -> str:
     voxels = Voxelize(VOXEL_SIZE)(scene).num_nodes
     lines = [
         f"`python -m benchmarks.looks`: a scene of {scene.num_nodes:,} vertices, {voxels:,} voxels "
-        f"of {VOXEL_SIZE} m, {torch.get_num_threads()} threads, {machine()}. Fragments show each "
-        "place up to four times.",
+        f"of {VOXEL_SIZE} m, {torch.get_num_threads()} threads, {machine()}. Fragments vote "
+        "on each place twice, and show it as surroundings besides.",
         "",
         f"Seconds of a look, from vertices to probabilities, median (least to most) of {looks}:",
         "",
