@@ -3,7 +3,6 @@ r"""The batch vector made plain: which graph each node belongs to, and where eac
 from __future__ import annotations
 
 import math
-from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ LARGE = 512  # nodes; graphs of fewer share a product
 PIECE = 128  # nodes whose rows are added up in float32, one after another
 MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
+LIKENESS = [0, *(int(math.log(size, BUCKET_RATIO)) for size in range(1, LARGE + 1))]
 
 
 class Ragged:
@@ -107,7 +107,7 @@ class Ragged:
     def ptr(self) -> Tensor:
         r"""(B + 1,) on the CPU, where graphs begin among the sorted nodes and the last one ends."""
         if self._ptr is None:
-            self._ptr = torch.cat([self.sizes.new_zeros(1), self.sizes.cumsum(0)])
+            self._ptr = ends(self.sizes)
         return self._ptr
 
     @property
@@ -157,17 +157,18 @@ def layout(ragged: Ragged) -> list[Tensor]:
     ptr = ragged.ptr
     order = ragged.batch.new_empty(0) if ragged.order is None else ragged.order
     runs: list[tuple[int, int]] = []
-    alike: dict[int, list[int]] = {}
-    for size, same in groupby(range(len(sizes)), sizes.__getitem__):
-        graphs = list(same)
-        if size > LARGE:
-            runs += [(graph, graph) for graph in graphs]
-        elif size * len(graphs) > LARGE:
-            runs.append((graphs[0], graphs[-1]))
+    alike: list[list[int]] = [[] for _ in range(LIKENESS[-1] + 1)]
+    first = 0
+    for last, (size, following) in enumerate(zip(sizes, [*sizes[1:], -1], strict=True)):
+        if size == following and size <= LARGE:
+            continue
+        if size * (last + 1 - first) > LARGE:
+            runs.append((first, last))
         elif size > 0:
-            alike.setdefault(int(math.log(size, BUCKET_RATIO)), []).extend(graphs)
+            alike[LIKENESS[size]].extend(range(first, last + 1))
+        first = last + 1
     buckets = []
-    for graphs in alike.values():
+    for graphs in filter(None, alike):
         if graphs[-1] - graphs[0] < len(graphs) and len({sizes[graph] for graph in graphs}) == 1:
             runs.append((graphs[0], graphs[-1]))
         else:
@@ -189,15 +190,18 @@ def cut(ragged: Ragged) -> list[Tensor]:
         torch.arange(ragged.batch.numel(), device=device) if ragged.order is None else ragged.order
     )
     ptr = ragged.ptr
-    if not ragged.sizes.numel() or ragged.sizes.max() <= PIECE:
-        return [order, ptr.to(device), ptr[:0].to(device)]
-    bounds: list[int] = []
-    first = [0]
-    for start, stop in pairwise(ptr.tolist()):
-        bounds += range(start, max(stop, start + 1), PIECE)
-        first.append(len(bounds))
-    bounds.append(ragged.batch.numel())
-    return [order, torch.tensor(bounds, device=device), torch.tensor(first, device=device)]
+    count = ((ragged.sizes + PIECE - 1) // PIECE).clamp_min(1)
+    first = ends(count)
+    if first[-1] == ragged.batch_size:
+        return [order, ptr.to(device), first[:0].to(device)]
+    step = torch.arange(int(first[-1])) - first[:-1].repeat_interleave(count)
+    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + PIECE * step, ptr[-1:]])
+    return [order, bounds.to(device), first.to(device)]
+
+
+def ends(sizes: Tensor) -> Tensor:
+    r"""(B + 1,) where each of B things of these sizes begins, and where the last one ends."""
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def positions(ptr: Tensor, graphs: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def prepare(
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
         ValueError: For an unknown split or a negative number of processes.
-        RuntimeError: From a script that calls this elsewhere.
+        RuntimeError: From a script that calls this elsewhere, in its processes.
         OSError: If :obj:`out` cannot be written to.
         ImportError: If a package that reading needs is not installed.
     """
@@ -109,7 +109,6 @@ def survey(
 
     Raises:
         ValueError: For a negative number of processes.
-        RuntimeError: Where a process that was started for this comes to this line itself.
     """
     _check_workers(num_workers)
     report = Report()
@@ -146,11 +145,6 @@ def usable_scan(folder: Path) -> Scan:
 def _check_workers(num_workers: int) -> None:
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}")
-    if num_workers and getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            f"num_workers={num_workers} starts processes that import the main script once more: "
-            'expected it to call this under if __name__ == "__main__"'
-        )
 
 
 def _outcomes(
@@ -203,7 +197,16 @@ def _alone(folder: Path) -> Iterator[None]:
     r"""Let one process at a time prepare into a folder, where the system has file locks.
 
     A folder that was made for this goes again if nothing came to lie in it.
+
+    Raises:
+        RuntimeError: In a process that another one started, while it imports the main script: it
+            would wait for the one that waits for it.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "processes that prepare import the main script once more: expected it to call prepare "
+            'under if __name__ == "__main__"'
+        )
     new = not folder.exists()
     _make(folder)
     try:

@@ -101,7 +101,7 @@ class Votes:
             for column, own, cut in self._columns(scene.pos):
                 draws = [torch.arange(len(column), device=column.device)]
                 if config.single:
-                    draws = list(_turns(voxelize(subset(pose, column)).voxel_index))
+                    draws = list(_turns(voxelize(subset(pose, column)).voxel_index, own))
                 for draw in draws:
                     voxels = voxelize(subset(pose, column[draw]))
                     yield Look(column[draw], voxels, own[draw], 2 * number + cut)
@@ -124,6 +124,8 @@ class Votes:
             return
         place = (pos[:, :2] - pos[:, :2].amin(dim=0)).double()
         size = place.amax(dim=0)
+        if not size.isfinite().all():
+            raise ValueError(f"expected finite positions, got a scene of {size.tolist()} meters")
         count = torch.where(size > self.fragment, (size / (OWN_PART * self.fragment)).ceil(), 1)
         part = (size / count).clamp(min=1e-9)
         aside = torch.where(count > 1, 0.5, 0.0).double()
@@ -173,17 +175,18 @@ def _size(look: Look) -> int:
     return int(look.voxels.coord.size(0))
 
 
-def _turns(voxel_index: Tensor) -> Iterator[Tensor]:
-    r"""One vertex of each voxel, again and again, until each vertex was in one."""
+def _turns(voxel_index: Tensor, is_own: Tensor) -> Iterator[Tensor]:
+    r"""One vertex of each voxel, again and again, until each of its own was in one."""
     if not len(voxel_index):
         yield voxel_index
         return
     order, count, start = members(voxel_index, int(voxel_index.max()) + 1)
-    if count.max() > MANY_TURNS:
+    turns = int(count[voxel_index[is_own]].max())
+    if turns > MANY_TURNS:
         warnings.warn(
-            f"a voxel with {int(count.max()):,} vertices, {float(count.float().mean()):.1f} on "
-            "average, takes as many looks; points in one place are better merged",
+            f"a voxel with {turns:,} vertices, {float(count.float().mean()):.1f} on average, takes "
+            "as many looks; points in one place are better merged",
             stacklevel=2,
         )
-    for turn in range(int(count.max())):
+    for turn in range(turns):
         yield order[start + turn % count]

@@ -128,12 +128,23 @@ class VoxelLevels(Movable):
         r"""What most of the finest voxels in a coarser one have.
 
         Args:
-            values: (n,) integers at the finest level.
+            values: (n,) int64 values at the finest level.
             level: the level to bring them to; 0 is the finest.
 
         Returns:
             (m,) int64 values at that level; of several as common the smallest.
+
+        Raises:
+            TypeError: values that are not int64.
+            ValueError: another number of values than of voxels.
         """
+        if values.dtype != torch.int64:
+            raise TypeError(f"expected values of int64, got {values.dtype}")
+        if values.shape != (self.levels[0].num_voxels,):
+            raise ValueError(
+                f"expected values of shape ({self.levels[0].num_voxels},), got "
+                f"{tuple(values.shape)}"
+            )
         parent = torch.arange(len(values), device=values.device)
         for fine in self.levels[:level]:
             assert fine.parent is not None

@@ -30,6 +30,22 @@ def test_graphs_of_one_size_that_follow_one_another_are_multiplied_where_they_li
     assert index.tolist() == [[1074, 1075, 1076], [1600, 1601, 1602]]
 
 
+def test_each_graph_is_multiplied_once_with_others_alike() -> None:
+    sizes = torch.randint(0, 701, (331,))
+    sizes[17:29] = 11
+    batch = torch.arange(331).repeat_interleave(sizes)
+    _, _, runs, *buckets = Ragged(batch[torch.randperm(len(batch))], 331).plan
+    seen = [graph for first, last in runs.tolist() for graph in range(first, last + 1)]
+    for graphs, index in zip(buckets[::2], buckets[1::2], strict=True):
+        smallest, largest = sizes[graphs].aminmax()
+        assert smallest > 0
+        assert largest <= 1.5 * smallest
+        assert index.shape == (len(graphs), largest)
+        seen += graphs.tolist()
+    assert len(buckets) >= 20
+    assert sorted(seen) == sizes.nonzero().squeeze(1).tolist()
+
+
 def test_no_piece_is_long_or_of_two_graphs() -> None:
     sizes = torch.tensor([3, 0, 263, 128])
     order, bounds, ptr = Ragged(torch.arange(4).repeat_interleave(sizes)).pieces

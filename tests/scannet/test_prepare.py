@@ -362,13 +362,15 @@ def test_a_script_that_its_workers_would_start_again_fails(
     make_scan: MakeScan, tmp_path: Path
 ) -> None:
     make_scan("scene0000_00")
+    (tmp_path / "scans" / "scene0011_00").mkdir()  # of val, left out, and so never up to date
     script = tmp_path / "script.py"
     script.write_text(
         "from latentgraph.scannet.prepare import prepare\n"
-        f"prepare({str(tmp_path)!r}, num_workers=1)\n"
+        f"prepare({str(tmp_path)!r}, split='val')\n"
+        f"prepare({str(tmp_path)!r}, split='train', num_workers=1)\n"
     )
     command = [sys.executable, str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
     assert done.returncode != 0
-    assert "num_workers=1 starts processes that import the main script once more" in done.stderr
+    assert "expected it to call prepare under if __name__" in done.stderr
     assert "BrokenProcessPool" in done.stderr.splitlines()[-1]

@@ -201,12 +201,56 @@ def test_every_vertex_has_its_turn_to_stand_for_its_voxel() -> None:
     assert torch.equal(segmenter.predict(data), segmenter.predict(data))
 
 
+def test_vertices_have_their_turns_in_fragments_too() -> None:
+    data = scene()
+    data.pos[:30] = data.pos[:30] * 0.01 + torch.tensor([0.3, 0.3, 0.0])  # many in one voxel
+    looks = list(Votes(fragment=2.0).looks(data, config(single=True)))
+    columns = [column for cut in cuts(data) for column in cut]
+    voted = torch.zeros(len(data.pos), dtype=torch.long)
+    voxelize = Segmenter(config()).voxelize
+    for shown, own in columns:
+        part = Data(**{key: value[shown] for key, value in data.to_dict().items()})
+        index = voxelize(part).voxel_index
+        turns = int(torch.bincount(index)[index[own[shown]]].max())
+        of_column, looks = looks[:turns], looks[turns:]
+        drawn = torch.cat([look.vertices[look.is_own] for look in of_column])
+        assert set(drawn.tolist()) == set(own.nonzero().squeeze(1).tolist())
+        for look in of_column:
+            assert len(look.vertices) == int(index.max()) + 1
+            assert torch.equal(look.is_own, own[look.vertices])
+        voted[drawn] += 1
+    assert not looks
+    assert int(voted.min()) > 0
+
+
+def test_no_vertex_is_lost_at_the_edge_of_a_column() -> None:
+    for _ in range(50):
+        data = scene(97)
+        data.pos[:, :2] *= torch.rand(2) * 3 + 0.1
+        edge = float((data.pos.amax(dim=0) - data.pos.amin(dim=0))[0])  # as wide as the scene
+        voted = torch.zeros(len(data.pos), dtype=torch.long)
+        cut_of = set()
+        for look in Votes(fragment=edge).looks(data, config()):
+            voted[look.vertices[look.is_own]] += 1
+            cut_of.add(look.context)
+        assert voted.tolist() == [len(cut_of)] * len(data.pos)
+
+
+def test_positions_that_are_not_finite(local: Segmenter) -> None:
+    data = scene()
+    data.pos[3, 1] = float("nan")
+    with pytest.raises(ValueError, match=r"expected finite positions, got a scene of \["):
+        local.scores(data, Votes(fragment=2.0))
+
+
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_vertex_and_one(count: int, single: bool) -> None:
     segmenter = Segmenter(config(single=single))
-    for votes in (Votes(), Votes(fragment=1.0)):
-        assert segmenter.scores(scene(count), votes).shape == (count, 20)
+    for votes in (Votes(), Votes(fragment=1.0), Votes(fragment=1e-12)):
+        scores = segmenter.scores(scene(count), votes)
+        assert scores.shape == (count, 20)
+        assert scores.isfinite().all()
 
 
 @pytest.mark.parametrize(

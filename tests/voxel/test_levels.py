@@ -94,6 +94,15 @@ def test_commonest_of_no_voxel_and_of_as_many() -> None:
     assert found.commonest(torch.tensor([7, 5, 2]), 1).tolist() == [5, 2]
 
 
+def test_commonest_checks_its_values() -> None:
+    found = VoxelLevels.build(torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 9]]))
+    with pytest.raises(TypeError, match=r"values of int64, got torch.int32"):
+        found.commonest(torch.zeros(3, dtype=torch.int32), 1)
+    for shape in ((2,), (3, 1)):
+        with pytest.raises(ValueError, match=r"values of shape \(3,\), got"):
+            found.commonest(torch.zeros(shape, dtype=torch.int64), 1)
+
+
 def test_repr() -> None:
     levels = VoxelLevels.build(torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 7]]), num_levels=2)
     assert repr(levels) == "VoxelLevels(voxels=[3, 2], batch_size=None)"
