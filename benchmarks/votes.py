@@ -22,6 +22,7 @@ LOOKS = {
     "one look": Votes(),
     "--flip": Votes(flip=True),
     "--rotations 0 90 180 270": Votes(rotations=QUARTERS),
+    "--scales 0.95 1 1.05": Votes(scales=(0.95, 1.0, 1.05)),
     "--fragment 6": Votes(fragment=6.0),
     "--fragment 4": Votes(fragment=4.0),
     "--fragment 3": Votes(fragment=3.0),

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,7 @@ def prepare(
     Raises:
         FileNotFoundError: If there are no scans, or none of the split.
         ValueError: For an unknown split or a negative number of processes.
-        RuntimeError: From a script that calls this elsewhere, in its processes.
+        RuntimeError: If one of the processes ends early, as in a script that calls this elsewhere.
         OSError: If :obj:`out` cannot be written to.
         ImportError: If a package that reading needs is not installed.
     """
@@ -157,8 +158,14 @@ def _outcomes(
     # Threads of torch and Open3D do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=spawn) as pool:
-        for future in as_completed([pool.submit(outcome, scan) for scan in scans]):
-            yield future.result()
+        try:
+            for future in as_completed([pool.submit(outcome, scan) for scan in scans]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"one of {num_workers} processes ended before its scan was done, out of memory "
+                'maybe; a script has to call this under if __name__ == "__main__"'
+            ) from error
 
 
 def _outcome(examine: Examine, scan: Path) -> tuple[str, _Findings | str]:
