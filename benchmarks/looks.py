@@ -1,4 +1,4 @@
-r"""Seconds that a network takes to look at a large scene once: ``python -m benchmarks.looks``.
+r"""Time and memory that a network takes to look at a large scene: ``python -m benchmarks.looks``.
 
 A generated scan with a fine mesh, at voxels of 2 cm, whole and in fragments, by networks with
 random weights. Each look is at the scene turned by another angle. The table goes to
@@ -8,6 +8,7 @@ random weights. Each look is at the scene turned by another angle. The table goe
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -16,6 +17,7 @@ import yaml
 from torch_geometric.data import Data
 
 from benchmarks.machine import machine
+from benchmarks.memory import peak_of
 from benchmarks.tables import RESULTS, publish, with_spread
 from latentgraph.scannet import NetworkConfig, Segmenter, Votes, Voxelize
 from latentgraph.scannet.normals import vertex_normals
@@ -49,12 +51,13 @@ def report(edge: float, looks: int) -> str:
     lines = [
         f"`python -m benchmarks.looks`: a scene of {scene.num_nodes:,} vertices, {voxels:,} voxels "
         f"of {VOXEL_SIZE} m, {torch.get_num_threads()} threads, {machine()}. Fragments vote "
-        "on each place twice, and show it as surroundings besides.",
+        "on each place twice, and convolutions run once more for each block.",
         "",
-        f"Seconds of a look, from vertices to probabilities, median (least to most) of {looks}:",
+        f"Seconds of a look, from vertices to probabilities, median (least to most) of {looks}, "
+        "and memory at its peak above what was there before, GB:",
         "",
-        "| network | scene | seconds |",
-        "| --- | --- | --- |",
+        "| network | scene | seconds | memory |",
+        "| --- | --- | --- | --- |",
     ]
     for recipe in RECIPES:
         settings = yaml.safe_load(recipes()[recipe].read_text())["model"]["network"]
@@ -62,11 +65,15 @@ def report(edge: float, looks: int) -> str:
         segmenter = Segmenter(NetworkConfig.from_dict(settings | {"voxel_size": VOXEL_SIZE})).eval()
         for name, fragment in FRAGMENTS.items():
             seconds = []
+            votes = Votes(fragment=fragment)
+            _, peak = peak_of(partial(segmenter.scores, scene, votes))
             for look in range(looks):
                 begun = perf_counter()
                 segmenter.scores(scene, Votes(rotations=(90.0 * look,), fragment=fragment))
                 seconds.append(perf_counter() - begun)
-            lines.append(f"| that of `{recipe}` | {name} | {with_spread(seconds, 2)} |")
+            gigabytes = peak.above / 1e9
+            spread = with_spread(seconds, 2)
+            lines.append(f"| that of `{recipe}` | {name} | {spread} | {gigabytes:.2f} |")
     return "\n".join([*lines, ""])
 
 

@@ -27,7 +27,6 @@ LOOKS = {
     "--fragment 4": Votes(fragment=4.0),
     "--fragment 3": Votes(fragment=3.0),
     "--fragment 2": Votes(fragment=2.0),
-    "--fragment 4, each with its own context": Votes(fragment=4.0, max_voxels=1),
 }
 NUM_ROOMS = 200  # those of `make compare` among them
 

@@ -183,7 +183,7 @@ def _add_votes(parser: argparse.ArgumentParser) -> None:
     votes.add_argument("--rotations", type=float, nargs="+", default=(0.0,), help=angles)
     votes.add_argument("--scales", type=float, nargs="+", default=(1.0,), help="and scaled by each")
     votes.add_argument("--flip", action="store_true", help="and mirrored")
-    columns = "in columns of this width, 3 m or more, which reach beyond the parts they vote on"
+    columns = "in columns of this width, 4 m or more, for scenes that do not fit into memory"
     votes.add_argument("--fragment", type=float, help=columns)
 
 

@@ -154,8 +154,8 @@ def test_the_program_starts_quickly_and_runs_as_a_module() -> None:
 
 def test_narrow_fragments_draw_a_warning() -> None:
     looks = ((0.0,), (1.0,), False)
-    with pytest.warns(UserWarning, match="--fragment 2: columns narrower than 3 m"):
-        assert _votes(*looks, 2.0).fragment == 2.0
-    assert _votes(*looks, 3.0).fragment == 3.0  # silent: warnings are errors here
+    with pytest.warns(UserWarning, match="--fragment 3: columns narrower than 4 m"):
+        assert _votes(*looks, 3.0).fragment == 3.0
+    assert _votes(*looks, 4.0).fragment == 4.0  # silent: warnings are errors here
     with pytest.raises(ValueError, match="expected a fragment"):
         _votes(*looks, -1.0)

@@ -189,6 +189,7 @@ class VoxelUNet(nn.Module):
         batch_size: int | None = None,
         pos: Tensor | None = None,
         context_batch: Tensor | None = None,
+        context_at: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Tensor:
         r"""Features of every voxel from those of all.
 
@@ -201,7 +202,9 @@ class VoxelUNet(nn.Module):
             pos: (n, D) positions for context blocks that see them (``affinity_channels``); by
                 default the grid coordinates.
             context_batch: (n,) int64, which voxels share their context, in place of ``batch``. A
-                coarse voxel goes with most of the finest in it.
+                coarse voxel takes the smallest of its children's.
+            context_at: Called in place of the block of a level, with the level and the features
+                there; returns those with context. :func:`~latentgraph.models.in_columns` uses it.
 
         Returns:
             (n, out_channels).
@@ -228,7 +231,11 @@ class VoxelUNet(nn.Module):
                     f"{values.size(0)}"
                 )
 
-        add_context = partial(self._add_context, levels, pos, context_batch)
+        at = context_at or partial(self._context_at, levels, pos, context_batch)
+
+        def add_context(x: Tensor, level: int) -> Tensor:
+            return at(level, x) if str(level) in self.context else x
+
         x = self.stem(x, levels.stem)
         skips = []
         for i, level in enumerate(levels.levels):
@@ -243,25 +250,43 @@ class VoxelUNet(nn.Module):
             x = add_context(self.decoder[i](x, level.neighbors), i)
         return cast(Tensor, self.head(x))
 
-    def _add_context(
+    def _context_at(
         self,
         levels: VoxelLevels,
         pos: Tensor | None,
         context_batch: Tensor | None,
-        x: Tensor,
         level: int,
+        x: Tensor,
     ) -> Tensor:
-        if str(level) not in self.context:
-            return x
-        block = self.context[str(level)]
         batch, batch_size = levels.levels[level].batch, levels.batch_size
         if context_batch is not None:
-            batch, batch_size = levels.commonest(context_batch, level), None
-        graphs = Ragged.of(batch, batch_size)
-        if not getattr(block, "affinity_channels", 0):
-            return cast(Tensor, block(x, graphs))
-        pos = levels.levels[level].coord if pos is None else levels.pool(pos, level)
-        return cast(Tensor, block(x, graphs, affinity_x=position_features(pos, graphs)))
+            batch, batch_size = levels.pool(context_batch, level, "min"), None
+        if self.sees_positions(level):
+            pos = levels.levels[level].coord if pos is None else levels.pool(pos, level)
+        return self.context_of(level, x, pos, Ragged.of(batch, batch_size))
+
+    def sees_positions(self, level: int) -> bool:
+        r"""Whether the block of a level wants positions beside the features."""
+        return bool(getattr(self.context[str(level)], "affinity_channels", 0))
+
+    def context_of(
+        self, level: int, x: Tensor, pos: Tensor | None, batch: Ragged | None = None
+    ) -> Tensor:
+        r"""The block of a level on its voxels.
+
+        Args:
+            level: One of those that have a block.
+            x: (m, channels of the level) features.
+            pos: (m, D) positions, for a block that :meth:`sees_positions`.
+            batch: (m,) which voxels share their context; None for all of them.
+
+        Returns:
+            The shape of ``x``.
+        """
+        block = self.context[str(level)]
+        if pos is None or not self.sees_positions(level):
+            return cast(Tensor, block(x, batch))
+        return cast(Tensor, block(x, batch, affinity_x=position_features(pos, batch)))
 
     def __repr__(self) -> str:
         context = {int(level): block for level, block in self.context.items()}

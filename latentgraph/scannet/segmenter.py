@@ -2,14 +2,17 @@ r"""A network together with what its predictions mean: classes, voxel size, inpu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from latentgraph.models import cuts, in_columns
 from latentgraph.scannet.labels import LabelSet, label_set
 from latentgraph.scannet.network_config import NetworkConfig, TrainedOn
 from latentgraph.scannet.transforms import Voxelize
-from latentgraph.scannet.votes import ONE_VOTE, Votes, batched
+from latentgraph.scannet.votes import ONE_VOTE, Look, Votes, batched
 
 
 class Segmenter(nn.Module):
@@ -81,14 +84,24 @@ class Segmenter(nn.Module):
         try:
             total = torch.zeros(len(scene.pos), self.labels.num_classes, device=device)
             for looks in batched(votes.looks(scene, self.config), votes.max_voxels):
-                batch = Batch.from_data_list([look.voxels for look in looks])
-                sizes = [look.voxels.num_nodes for look in looks]
-                first = looks[0].context
-                shared = [2 * (look.context - first) + look.surroundings for look in looks]
-                parts = self(batch, torch.cat(shared)).float().softmax(dim=1).split(sizes)
-                for look, part in zip(looks, parts, strict=True):
-                    votes_on = look.vertices[look.is_own]
-                    total.index_add_(0, votes_on, part[look.voxels.voxel_index[look.is_own]])
+                for look, part in zip(looks, self._probabilities(looks, votes), strict=True):
+                    total.index_add_(0, look.vertices, part[look.voxels.voxel_index])
             return total / total.sum(dim=1, keepdim=True)
         finally:
             self.train(was_training)
+
+    def _probabilities(self, looks: list[Look], votes: Votes) -> Sequence[Tensor]:
+        r"""For each look (n, number of classes), of its voxels."""
+        if votes.fragment is None or not looks[0].voxels.num_nodes:
+            batch = Batch.from_data_list([look.voxels for look in looks])
+            sizes = [look.voxels.num_nodes for look in looks]
+            return self(batch).float().softmax(dim=1).split(sizes)  # type: ignore[no-any-return]
+        return [self._in_fragments(look.voxels, votes.fragment, votes.max_voxels) for look in looks]
+
+    def _in_fragments(self, voxels: Data, fragment: float, max_voxels: int) -> Tensor:
+        found = cuts(voxels.coord, fragment / self.config.voxel_size, len(self.network.channels))
+        total = torch.zeros(voxels.num_nodes, self.labels.num_classes, device=voxels.x.device)
+        for cut in found:
+            scores = in_columns(self.network, voxels.x, voxels.coord, voxels.pos, cut, max_voxels)
+            total += scores.float().softmax(dim=1) / len(found)
+        return total

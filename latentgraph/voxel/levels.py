@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
 
@@ -115,7 +114,7 @@ class VoxelLevels(Movable):
         Args:
             values: (n, ...) values at the finest level.
             level: the level to bring them to; 0 is the finest.
-            reduce: ``"mean"``, ``"min"`` or ``"max"`` over the children of a voxel, level by level.
+            reduce: ``"mean"``, ``"min"`` or ``"max"`` over the children of a voxel.
 
         Returns:
             (m, ...) values at that level.
@@ -123,39 +122,6 @@ class VoxelLevels(Movable):
         for fine, coarse in zip(self.levels[:level], self.levels[1:], strict=False):
             values = scatter(values, fine.parent, dim_size=coarse.num_voxels, reduce=reduce)
         return values
-
-    def commonest(self, values: Tensor, level: int) -> Tensor:
-        r"""What most of the finest voxels in a coarser one have.
-
-        Args:
-            values: (n,) int64 values at the finest level.
-            level: the level to bring them to; 0 is the finest.
-
-        Returns:
-            (m,) int64 values at that level; of several as common the smallest.
-
-        Raises:
-            TypeError: values that are not int64.
-            ValueError: another number of values than of voxels.
-        """
-        if values.dtype != torch.int64:
-            raise TypeError(f"expected values of int64, got {values.dtype}")
-        if values.shape != (self.levels[0].num_voxels,):
-            raise ValueError(
-                f"expected values of shape ({self.levels[0].num_voxels},), got "
-                f"{tuple(values.shape)}"
-            )
-        parent = torch.arange(len(values), device=values.device)
-        for fine in self.levels[:level]:
-            assert fine.parent is not None
-            parent = fine.parent[parent]
-        names, index = values.unique(return_inverse=True)
-        most = len(names)
-        pairs, count = (parent * most + index).unique(return_counts=True)
-        rank = count * most + (most - 1 - pairs % most)
-        best = scatter(rank, pairs // most, dim_size=self.levels[level].num_voxels, reduce="max")
-        found: Tensor = names[most - 1 - best % most]
-        return found
 
     def __repr__(self) -> str:
         voxels = [level.num_voxels for level in self.levels]

@@ -192,12 +192,11 @@ def test_context_batch_replaces_batch_for_the_blocks_alone() -> None:
     assert torch.equal(without(x, coord, batch, context_batch=room), expected)
 
 
-def test_context_batch_gives_a_divided_voxel_to_most_of_it() -> None:
-    coord = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 2, 0], [0, 0, 9]])
+def test_context_batch_gives_a_divided_voxel_to_its_smallest() -> None:
+    coord = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 9]])
     model = network(context=MeanPooling)
-    x, shared = torch.randn(4, IN, dtype=torch.float64), torch.tensor([1, 2, 2, 0])
-    model(x, coord, context_batch=shared)
-    assert model.context["2"].calls[-1][1].batch.tolist() == [2, 0]
+    model(torch.randn(3, IN, dtype=torch.float64), coord, context_batch=torch.tensor([2, 1, 0]))
+    assert model.context["2"].calls[-1][1].batch.tolist() == [1, 0]
 
 
 def test_no_voxel_and_one() -> None:

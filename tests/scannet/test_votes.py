@@ -1,15 +1,14 @@
-from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 
+from latentgraph.models import cuts, in_columns
 from latentgraph.scannet.network_config import Context, NetworkConfig
 from latentgraph.scannet.segmenter import Segmenter
 from latentgraph.scannet.transforms.motions import mirrored, turned
-from latentgraph.scannet.votes import Look, Votes, _size, batched
+from latentgraph.scannet.votes import Look, Votes, batched
 
 
 def scene(count: int = 397) -> Data:
@@ -56,134 +55,57 @@ def test_votes_are_the_mean_over_all_poses(segmenter: Segmenter) -> None:
     torch.testing.assert_close(segmenter.scores(data), probabilities(segmenter, data))
 
 
-def cuts(data: Data) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
-    r"""Columns of 2 m in 5 m x 3 m: what they show and what is theirs, of four parts by two."""
-    place = (data.pos - data.pos.amin(dim=0))[:, :2].double()
-    length = place.amax(dim=0).tolist()
-    parts_of = (
-        [(0, 1), (1, 2), (2, 3), (3, 4)],
-        [(-0.5, 0.5), (0.5, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 4.5)],
-    )
-    found = []
-    for cut in (0, 1):
-        columns = []
-        for across, along in product(parts_of[cut], parts_of[cut][: 2 + cut]):
-            shown, own = torch.ones(2, len(place), dtype=torch.bool)
-            for axis, part, width in ((0, across, length[0] / 4), (1, along, length[1] / 2)):
-                start, stop = part[0] * width, part[1] * width
-                at = place[:, axis]
-                own &= (at >= start) & ((at < stop) | (stop >= length[axis] - 1e-9))
-                shown &= (at - (start + stop) / 2).abs() <= 1
-            columns.append((shown, own))
-        found.append(columns)
-    return found
-
-
-def test_fragments_vote_on_what_is_theirs(local: Segmenter) -> None:
+def test_fragments_of_two_cuts_are_averaged(segmenter: Segmenter) -> None:
     data = scene()
-    total = torch.zeros(len(data.pos), 20)
-    for cut in cuts(data):
-        often = torch.zeros(len(data.pos), dtype=torch.long)
-        for shown, own in cut:
-            part = Data(**{key: value[shown] for key, value in data.to_dict().items()})
-            total[own] += probabilities(local, part)[own[shown]]
-            often += own
-        assert often.tolist() == [1] * len(data.pos)
-    torch.testing.assert_close(local.scores(data, Votes(fragment=2.0)), total / 2)
+    voxels = segmenter.voxelize(data.clone())
+    found = cuts(voxels.coord, 3.0 / 0.41, 2)
+    assert len(found) == 2
+    total = torch.zeros(voxels.num_nodes, 20)
+    for cut in found:
+        inputs = (voxels.x, voxels.coord, voxels.pos, cut)
+        total += in_columns(segmenter.network, *inputs).softmax(dim=1)
+    scores = segmenter.scores(data, Votes(fragment=3.0))
+    torch.testing.assert_close(scores, (total / 2)[voxels.voxel_index])
+    whole = segmenter.scores(data)
+    assert float((scores - whole).abs().max()) > 1e-6
 
 
-def test_every_place_counts_once_in_the_context_of_a_cut(segmenter: Segmenter) -> None:
+def test_fragments_of_every_pose_are_averaged(segmenter: Segmenter) -> None:
+    data, poses = scene(), (0.0, 90.0)
+    expected = sum(segmenter.scores(data, Votes((angle,), fragment=2.0)) for angle in poses)
+    found = segmenter.scores(data, Votes(poses, fragment=2.0))
+    torch.testing.assert_close(found, expected / 2)
+
+
+def test_a_scene_that_fits_into_a_fragment_is_shown_whole(segmenter: Segmenter) -> None:
     data = scene()
-    looks = list(Votes(fragment=2.0).looks(data, segmenter.config))
-    assert [look.context for look in looks] == [0] * 8 + [1] * 15
-    for look, (shown, own) in zip(looks, [c for cut in cuts(data) for c in cut], strict=True):
-        assert torch.equal(look.vertices, shown.nonzero().squeeze(1))
-        assert torch.equal(look.is_own, own[shown])
-        index = look.voxels.voxel_index
-        voxels = set(range(len(look.voxels.coord))) - set(index[look.is_own].tolist())
-        assert look.surroundings.nonzero().squeeze(1).tolist() == sorted(voxels)
-        assert voxels
+    found = segmenter.scores(data, Votes(fragment=5.5))
+    torch.testing.assert_close(found, segmenter.scores(data))
 
 
-def test_a_scene_that_fits_into_a_fragment_is_shown_once(segmenter: Segmenter) -> None:
+@pytest.mark.parametrize("max_voxels", [1, 100, 10_000])
+def test_it_does_not_matter_how_many_voxels_run_together(
+    segmenter: Segmenter, max_voxels: int
+) -> None:
     data = scene()
-    assert len(list(Votes(fragment=5.01).looks(data, segmenter.config))) == 1
-    assert torch.equal(segmenter.scores(data, Votes(fragment=5.01)), segmenter.scores(data))
-    # Cut along one axis alone.
-    assert len(list(Votes(fragment=3.01).looks(data, segmenter.config))) == 3 + 4
+    for votes in ({"fragment": 1.3, "rotations": (0.0, 30.0)}, {"flip": True}):
+        together = segmenter.scores(data, Votes(max_voxels=max_voxels, **votes))
+        torch.testing.assert_close(together, segmenter.scores(data, Votes(**votes)))
 
 
-@pytest.mark.parametrize("fragment", [0.07, 0.9, 1.7, 2.6, 4.9])
-def test_columns_are_no_wider_than_asked_and_reach_beyond_their_parts(fragment: float) -> None:
-    data = scene(4001)
-    looks = list(Votes(fragment=fragment).looks(data, config()))
-    voted = torch.zeros(len(data.pos), dtype=torch.long)
-    low, high = data.pos[:, :2].aminmax(dim=0)
-    inner_columns = 0
-    for look in looks:
-        shown = data.pos[look.vertices, :2]
-        assert float((shown.amax(dim=0) - shown.amin(dim=0)).max()) <= fragment + 1e-5
-        voted[look.vertices[look.is_own]] += 1
-        own = shown[look.is_own]
-        middle = (own.amin(dim=0) + own.amax(dim=0)) / 2
-        inner = ((own.amin(dim=0) - low > 0.1) & (high - own.amax(dim=0) > 0.1)).all()
-        if inner and len(own) > 100:  # so that they tell where the middle of their part is
-            near = (data.pos[:, :2] - middle).abs().amax(dim=1) < 0.45 * fragment
-            assert set(near.nonzero().squeeze(1).tolist()) <= set(look.vertices.tolist())
-            inner_columns += 1
-    assert voted.tolist() == [2] * len(data.pos)
-    assert inner_columns > 0 or fragment in (0.07, 4.9)
-
-
-def test_fragments_that_are_shown_together_share_their_context(segmenter: Segmenter) -> None:
-    data, votes = scene(), Votes(fragment=2.0, scales=(1.0, 0.9))
-    total = torch.zeros(len(data.pos), 20)
-    looks = list(votes.looks(data, segmenter.config))
-    assert {look.context for look in looks} == set(range(4))  # two cuts, two poses
-    for context in range(4):
-        parts = [look for look in looks if look.context == context]
-        batch = Batch.from_data_list([look.voxels for look in parts])
-        surroundings = torch.cat([look.surroundings for look in parts])
-        with torch.no_grad():
-            scores = segmenter(batch, surroundings.long()).softmax(dim=1)
-        for i, look in enumerate(parts):
-            part = scores[batch.batch == i][look.voxels.voxel_index]
-            total[look.vertices[look.is_own]] += part[look.is_own]
-    together = segmenter.scores(data, votes)
-    torch.testing.assert_close(together, total / 4)
-    alone = segmenter.scores(data, replace(votes, max_voxels=1))
-    assert float((together - alone).abs().max()) > 1e-4
-
-
-def test_fragments_that_share_their_context_are_not_parted_where_they_fit() -> None:
-    def look(context: int, voxels: int) -> Look:
-        coord = torch.zeros(voxels, 3, dtype=torch.long)
-        return Look(torch.empty(0), Data(coord=coord), torch.empty(0), context)
-
-    looks = [look(0, 5), look(1, 3), look(1, 7), look(2, 4), look(2, 4), look(2, 4), look(3, 2)]
-    groups = [[(one.context, _size(one)) for one in group] for group in batched(looks, 11)]
-    assert groups == [[(0, 5)], [(1, 3), (1, 7)], [(2, 4), (2, 4)], [(2, 4), (3, 2)]]
+def test_groups_of_looks_are_no_larger_than_asked() -> None:
+    looks = [
+        Look(torch.empty(0), Data(coord=torch.zeros(n, 3, dtype=torch.long)))
+        for n in (5, 3, 7, 4, 4, 4, 13, 2)
+    ]
+    groups = [[len(one.voxels.coord) for one in group] for group in batched(looks, 11)]
+    assert groups == [[5, 3], [7, 4], [4, 4], [13], [2]]
 
 
 def test_no_more_looks_run_together_than_a_grid_holds_scenes() -> None:
     one = Data(coord=torch.zeros(1, 3, dtype=torch.long))
-    looks = [Look(torch.empty(0), one, torch.empty(0), 0)] * (4096 + 3)
+    looks = [Look(torch.empty(0), one)] * (4096 + 3)
     assert [len(group) for group in batched(looks, 10_000)] == [4096, 3]
-
-
-@pytest.mark.parametrize("max_voxels", [1, 100, 10_000])
-def test_it_does_not_matter_how_many_fragments_run_together(
-    local: Segmenter, max_voxels: int
-) -> None:
-    data = scene()
-    votes = {"fragment": 1.3, "rotations": (0.0, 30.0)}
-    together = local.scores(data, Votes(max_voxels=max_voxels, **votes))
-    torch.testing.assert_close(together, local.scores(data, Votes(**votes)))
-    looks = list(Votes(**votes).looks(data, local.config))
-    groups = list(batched(looks, max_voxels))
-    assert [look for group in groups for look in group] == looks
-    sizes = [sum(len(look.voxels.coord) for look in group) for group in groups]
-    assert all(size <= max_voxels for size, group in zip(sizes, groups, strict=True) if group[1:])
 
 
 def test_every_vertex_has_its_turn_to_stand_for_its_voxel() -> None:
@@ -201,46 +123,21 @@ def test_every_vertex_has_its_turn_to_stand_for_its_voxel() -> None:
     assert torch.equal(segmenter.predict(data), segmenter.predict(data))
 
 
-def test_vertices_have_their_turns_in_fragments_too() -> None:
+def test_single_vertices_in_fragments() -> None:
+    segmenter = Segmenter(config(single=True)).eval()
     data = scene()
-    data.pos[:30] = data.pos[:30] * 0.01 + torch.tensor([0.3, 0.3, 0.0])  # many in one voxel
-    looks = list(Votes(fragment=2.0).looks(data, config(single=True)))
-    columns = [column for cut in cuts(data) for column in cut]
-    voted = torch.zeros(len(data.pos), dtype=torch.long)
-    voxelize = Segmenter(config()).voxelize
-    for shown, own in columns:
-        part = Data(**{key: value[shown] for key, value in data.to_dict().items()})
-        index = voxelize(part).voxel_index
-        turns = int(torch.bincount(index)[index[own[shown]]].max())
-        of_column, looks = looks[:turns], looks[turns:]
-        drawn = torch.cat([look.vertices[look.is_own] for look in of_column])
-        assert set(drawn.tolist()) == set(own.nonzero().squeeze(1).tolist())
-        for look in of_column:
-            assert len(look.vertices) == int(index.max()) + 1
-            assert torch.equal(look.is_own, own[look.vertices])
-        voted[drawn] += 1
-    assert not looks
-    assert int(voted.min()) > 0
+    found = segmenter.scores(data, Votes(fragment=2.0))
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(len(found)))
+    reaching = segmenter.scores(data, Votes(fragment=9.0))
+    torch.testing.assert_close(reaching, segmenter.scores(data))
 
 
-def test_no_vertex_is_lost_at_the_edge_of_a_column() -> None:
-    for _ in range(50):
-        data = scene(97)
-        data.pos[:, :2] *= torch.rand(2) * 3 + 0.1
-        edge = float((data.pos.amax(dim=0) - data.pos.amin(dim=0))[0])  # as wide as the scene
-        voted = torch.zeros(len(data.pos), dtype=torch.long)
-        cut_of = set()
-        for look in Votes(fragment=edge).looks(data, config()):
-            voted[look.vertices[look.is_own]] += 1
-            cut_of.add(look.context)
-        assert voted.tolist() == [len(cut_of)] * len(data.pos)
-
-
-def test_positions_that_are_not_finite(local: Segmenter) -> None:
+@pytest.mark.parametrize("fragment", [None, 2.0])
+def test_positions_that_are_not_finite(segmenter: Segmenter, fragment: float | None) -> None:
     data = scene()
     data.pos[3, 1] = float("nan")
-    with pytest.raises(ValueError, match=r"expected finite positions, got a scene of \["):
-        local.scores(data, Votes(fragment=2.0))
+    with pytest.raises(ValueError, match=r"a scene of \[.*nan.*\] meters is too large"):
+        segmenter.scores(data, Votes(fragment=fragment))
 
 
 @pytest.mark.parametrize("single", [False, True])

@@ -73,36 +73,6 @@ def test_pool_goes_from_child_to_parent() -> None:
     assert found.pool(torch.tensor([11, 7, 2, 3]), 2, "min").tolist() == [2, 3]
 
 
-def test_commonest_counts_the_finest_voxels() -> None:
-    coord, batch = random_voxels()
-    found = VoxelLevels.build(coord, batch)
-    values = torch.randint(-3, 5, (len(coord),))
-    parent = torch.arange(len(coord))
-    for number, level in enumerate(found.levels):
-        expected = []
-        for voxel in range(level.num_voxels):
-            children = values[parent == voxel].tolist()
-            expected.append(min(sorted(set(children)), key=lambda v: -children.count(v)))
-        assert found.commonest(values, number).tolist() == expected
-        parent = parent if level.parent is None else level.parent[parent]
-
-
-def test_commonest_of_no_voxel_and_of_as_many() -> None:
-    nothing = VoxelLevels.build(torch.empty(0, 3, dtype=torch.int64))
-    assert nothing.commonest(torch.empty(0, dtype=torch.int64), 2).tolist() == []
-    found = VoxelLevels.build(torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 9]]))
-    assert found.commonest(torch.tensor([7, 5, 2]), 1).tolist() == [5, 2]
-
-
-def test_commonest_checks_its_values() -> None:
-    found = VoxelLevels.build(torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 9]]))
-    with pytest.raises(TypeError, match=r"values of int64, got torch.int32"):
-        found.commonest(torch.zeros(3, dtype=torch.int32), 1)
-    for shape in ((2,), (3, 1)):
-        with pytest.raises(ValueError, match=r"values of shape \(3,\), got"):
-            found.commonest(torch.zeros(shape, dtype=torch.int64), 1)
-
-
 def test_repr() -> None:
     levels = VoxelLevels.build(torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 7]]), num_levels=2)
     assert repr(levels) == "VoxelLevels(voxels=[3, 2], batch_size=None)"

@@ -1,0 +1,104 @@
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from latentgraph.models import Cut, VoxelUNet, cuts, in_columns
+from latentgraph.nn import GlobalContext, LatentGNN, NonLocal
+
+POSITIONS: dict[str, Any] = {"latent_dims": (5,), "affinity_channels": 4, "reduction": 1}
+
+
+def grid(count: int = 331, edge: int = 31) -> torch.Tensor:
+    coord = torch.stack([torch.randint(0, n, (count,)) for n in (edge, edge - 8, 7)], 1)
+    return coord.unique(dim=0)[torch.randperm(len(coord.unique(dim=0)))]
+
+
+def network(context: Any = None, levels: tuple[int, ...] = (-1,), **options: Any) -> VoxelUNet:
+    made = VoxelUNet(3, 5, (7, 8, 9), context=context, context_levels=levels, **options).double()
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return made.eval()
+
+
+@pytest.mark.parametrize("levels", [(-1,), (0, 1), (2, 0, 1)])
+@pytest.mark.parametrize(
+    "block",
+    [
+        None,
+        partial(GlobalContext, ratio=0.5),
+        partial(LatentGNN, **POSITIONS),
+        NonLocal,
+    ],
+    ids=["none", "GlobalContext", "LatentGNN", "NonLocal"],
+)
+@pytest.mark.parametrize("max_voxels", [1, 700, 100_000])
+def test_columns_that_reach_everything_give_what_the_whole_grid_gives(
+    block: Any, levels: tuple[int, ...], max_voxels: int
+) -> None:
+    model, coord = network(block, levels), grid()
+    x, pos = torch.randn(len(coord), 3).double(), torch.rand(len(coord), 3).double()
+    for cut in cuts(coord, 17, 3):
+        assert len(cut.start) >= 6
+        found = in_columns(model, x, coord, pos, cut._replace(reach=cut.size * 9), max_voxels)
+        torch.testing.assert_close(found, model(x, coord, pos=pos), rtol=1e-9, atol=1e-9)
+
+
+def test_columns_miss_what_is_beyond_their_reach_alone() -> None:
+    coord = torch.tensor([[i, 0, 0] for i in range(40)])
+    model = VoxelUNet(3, 5, (7,), blocks=1, decoder_blocks=1).double().eval()
+    x = torch.randn(40, 3).double()
+    whole = model(x, coord).detach()
+    one = torch.tensor([1, 1])
+
+    def deviation(reach: int) -> torch.Tensor:
+        cut = Cut(torch.tensor([[0, 0], [16, 0], [32, 0]]), 16 * one, reach * one)
+        return (in_columns(model, x, coord, coord.double(), cut) - whole).abs().amax(dim=1)
+
+    assert float(deviation(8).max()) < 1e-12
+    near = deviation(0)
+    assert float(near[[15, 16, 31, 32]].min()) > 1e-6
+    assert float(near[[7, 23, 39]].max()) < 1e-12
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-300, 3.0, 9.0, 17.5, 23.0, 30.9, 31.0, 1e300])
+def test_each_voxel_is_in_one_part_and_columns_are_no_wider_than_asked(width: float) -> None:
+    coord = grid(2003)
+    found = cuts(coord, width, 3)
+    assert len(found) == (2 if 8 < width < 31 and found[0].size.max() > 4 else 1)
+    for cut in found:
+        parts = []
+        for start in cut.start:
+            place = coord[:, :2] - start
+            parts.append(((place >= 0) & (place < cut.size)).all(dim=1))
+            shown = coord[((place >= -cut.reach) & (place < cut.size + cut.reach)).all(dim=1), :2]
+            assert int((shown.amax(dim=0) - shown.amin(dim=0)).max()) < max(width, 4)
+        own = torch.stack(parts)
+        assert own.any(dim=1).all()
+        assert own.sum(dim=0).tolist() == [1] * len(coord)
+        coarse = torch.cat([coord[:, :2] >> 2, own.int().argmax(dim=0).unsqueeze(1)], dim=1)
+        assert len(coarse.unique(dim=0)) == len(coarse[:, :2].unique(dim=0))
+        if 8 < width < 31:
+            assert int(cut.size[0]) <= 0.75 * width
+            assert int(cut.reach[0]) >= int(width / 8)
+    if len(found) == 2:
+        assert found[1].start.amin(dim=0)[0] == -(found[0].size[0] // 2 // 4 * 4)
+
+
+def test_one_column_is_the_whole_grid() -> None:
+    coord = grid()
+    (cut,) = cuts(coord, 31, 3)
+    assert cut.start.tolist() == [[0, 0]]
+    model, x = (
+        network(partial(GlobalContext, ratio=0.5)),
+        torch.randn(len(coord), 3).double(),
+    )
+    assert torch.equal(in_columns(model, x, coord, coord.double(), cut), model(x, coord))
+
+
+def test_max_voxels_is_checked() -> None:
+    coord = grid()
+    with pytest.raises(ValueError, match="max_voxels of 1 or more, got 0"):
+        in_columns(network(), torch.randn(len(coord), 3), coord, coord, cuts(coord, 9, 3)[0], 0)
