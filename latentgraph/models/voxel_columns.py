@@ -20,6 +20,7 @@ from latentgraph.voxel import VoxelLevels
 from latentgraph.voxel.grid import BATCH_BITS, COORDINATE_BITS
 
 OWN_PART = 0.75  # of the edge of a column, at most
+MOST_COLUMNS = 1 << BATCH_BITS  # that run together
 
 
 class Cut(NamedTuple):
@@ -37,20 +38,27 @@ class Cut(NamedTuple):
 
 
 def cuts(coord: Tensor, width: float, num_levels: int) -> list[Cut]:
-    r"""The grid in parts for columns of some width, and once more half a part aside.
+    r"""The grid in parts for columns of some width, and once more about half a part aside.
 
-    No voxel of the coarsest level is in two parts.
+    No voxel of the coarsest level is in two parts. Where parts are a single one wide, there is one
+    cut alone.
 
     Args:
-        coord: (n, 3) int64, grid coordinates, at least one.
+        coord: (n, 3) integer grid coordinates from 0, at least one.
         width: Edge of the columns to show, in voxels. Parts are of at most three quarters of it,
-            and not below a voxel of the coarsest level.
+            and leave a voxel of the coarsest level for the reach, but are not below one themselves.
         num_levels: Levels of the network.
+
+    Raises:
+        ValueError: There is no voxel, or ``width`` is no number of 0 or more.
     """
+    if not len(coord) or not width >= 0:
+        raise ValueError(f"expected voxels and a width of 0 or more, got {len(coord)} and {width}")
+    coord = coord.long()
     width = min(width, 2 << COORDINATE_BITS)
     across = coord[:, :2].amax(dim=0) + 1
     coarsest = 1 << (num_levels - 1)
-    most = max(1, int(OWN_PART * width / coarsest)) * coarsest
+    most = max(1, int(min(OWN_PART * width, width - 2 * coarsest) / coarsest)) * coarsest
     count = torch.where(across > width, -(-across // most), 1)
     size = -(-across // (count * coarsest)) * coarsest
     reach = ((width - size) / 2).floor().long().clamp(min=0)
@@ -74,12 +82,13 @@ def in_columns(
     r"""What the network gives for one grid, computed column by column.
 
     The network runs over all columns once for each level that has a block, up to there, and once
-    more to the end.
+    more to the end. Memory is that of ``max_voxels``, or of one column, and of what blocks are
+    given. There are no gradients.
 
     Args:
         network: In evaluation mode.
         x: (n, in_channels) features.
-        coord: (n, 3) int64, grid coordinates from 0, none twice.
+        coord: (n, 3) integer grid coordinates from 0, none twice.
         pos: (n, D) positions, for blocks that see them.
         cut: Of :func:`cuts`.
         max_voxels: Columns run together up to this number of voxels.
@@ -88,16 +97,25 @@ def in_columns(
         (n, out_channels).
 
     Raises:
-        ValueError: ``max_voxels`` is below 1.
+        ValueError: The network is in training mode, ``max_voxels`` is below 1, ``x`` or ``pos`` is
+            of other voxels, or ``cut`` of another grid.
     """
     check_count(max_voxels=max_voxels)
+    if network.training:
+        raise ValueError("expected a network in evaluation mode, got one in training mode")
+    if not len(x) == len(coord) == len(pos):
+        raise ValueError(
+            f"expected x, coord and pos of as many voxels, got {len(x)}, {len(coord)}, {len(pos)}"
+        )
     if len(cut.start) == 1:
         return cast(Tensor, network(x, coord, pos=pos))
-    out = x.new_empty(len(x), network.out_channels)
+    coord = coord.long()
+    packs = list(_packs(coord, cut, max_voxels))
+    out: Tensor | None = None
     known: dict[int, _Known] = {}
     for level in (*sorted(map(int, network.context), reverse=True), None):
         sent: list[_Sent] = []
-        for index, batch, start in _packs(coord, cut, max_voxels):
+        for index, batch, start in packs:
             pack = _Pack(network.levels(coord[index], batch, len(start)), start, cut.size)
             try:
                 scores = network(x[index], pack.levels, context_at=partial(pack.pass_on, known))
@@ -105,9 +123,11 @@ def in_columns(
                 sent.append(pack.sent(reached.level, reached.x, pos[index]))
             else:
                 own = pack.is_own(0)
-                out[index[own]] = scores[own].to(out.dtype)
+                out = scores.new_empty(len(x), scores.size(1)) if out is None else out
+                out[index[own]] = scores[own]
         if level is not None:
             known[level] = _together(network, level, sent)
+    assert out is not None
     return out
 
 
@@ -168,16 +188,19 @@ def _together(network: VoxelUNet, level: int, sent: list[_Sent]) -> _Known:
 def _packs(coord: Tensor, cut: Cut, max_voxels: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     r"""The voxels of some columns, the column of each, and where their parts start."""
     shown: list[Tensor] = []
-    first = 0
+    first = size = own = 0
     for number, start in enumerate(cut.start):
         low, high = start - cut.reach, start + cut.size + cut.reach
         inside = ((coord[:, :2] >= low) & (coord[:, :2] < high)).all(dim=1).nonzero().squeeze(1)
-        if shown and (
-            sum(map(len, shown)) + len(inside) > max_voxels or len(shown) == 1 << BATCH_BITS
-        ):
+        place = coord[inside, :2] - start
+        own += int(((place >= 0) & (place < cut.size)).all(dim=1).sum())
+        if shown and (size + len(inside) > max_voxels or len(shown) == MOST_COLUMNS):
             yield *_joined(shown), cut.start[first:number]
-            shown, first = [], number
+            shown, first, size = [], number, 0
         shown.append(inside)
+        size += len(inside)
+    if own != len(coord):
+        raise ValueError(f"expected a cut of these {len(coord)} voxels, got one of {own} of them")
     yield *_joined(shown), cut.start[first:]
 
 

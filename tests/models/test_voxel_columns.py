@@ -1,3 +1,4 @@
+import math
 from functools import partial
 from typing import Any
 
@@ -98,7 +99,56 @@ def test_one_column_is_the_whole_grid() -> None:
     assert torch.equal(in_columns(model, x, coord, coord.double(), cut), model(x, coord))
 
 
-def test_max_voxels_is_checked() -> None:
-    coord = grid()
-    with pytest.raises(ValueError, match="max_voxels of 1 or more, got 0"):
-        in_columns(network(), torch.randn(len(coord), 3), coord, coord, cuts(coord, 9, 3)[0], 0)
+@pytest.mark.parametrize("most", [3, 4096])
+def test_columns_run_together_up_to_a_number(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentgraph.models.voxel_columns.MOST_COLUMNS", most)
+    model, coord = network(partial(GlobalContext, ratio=0.5)), grid(1009)
+    calls = []
+    model.stem.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    (cut, *_), x = cuts(coord, 17, 3), torch.randn(len(coord), 3).double()
+    columns = [
+        int(
+            ((coord[:, :2] >= s - cut.reach) & (coord[:, :2] < s + cut.size + cut.reach))
+            .all(1)
+            .sum()
+        )
+        for s in cut.start
+    ]
+    in_columns(model, x, coord, coord.double(), cut, 500)
+    assert max(calls) <= 500
+    assert sum(calls) == 2 * sum(columns)  # once to the block, once to the end
+    assert len(calls) >= 2 * math.ceil(len(columns) / most)
+    if most == 4096:
+        assert max(calls) > max(columns)
+
+
+def test_integers_of_any_kind_and_autocast() -> None:
+    model, coord = network(partial(GlobalContext, ratio=0.5), (0, -1)), grid()
+    x, cut = torch.randn(len(coord), 3).double(), cuts(coord.int(), 17, 3)[0]
+    expected = in_columns(model, x, coord, coord.double(), cut)
+    assert torch.equal(in_columns(model, x, coord.int(), coord.double(), cut), expected)
+    model.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = in_columns(model, x.float(), coord, coord.float(), cut)
+        assert found.dtype == model(x.float(), coord).dtype
+    torch.testing.assert_close(found.double(), expected, rtol=0.1, atol=0.1 * float(expected.max()))
+
+
+def test_bad_input_is_refused() -> None:
+    model, coord = network(partial(GlobalContext, ratio=0.5)), grid()
+    x, pos, cut = torch.randn(len(coord), 3).double(), coord.double(), cuts(coord, 17, 3)[0]
+    for message, arguments in {
+        "max_voxels of 1 or more, got 0": (x, coord, pos, cut, 0),
+        "x, coord and pos of as many voxels": (torch.cat([x, x]), coord, pos, cut),
+        "got .*, 3$": (x, coord, pos[:3], cut),
+        "a cut of these": (x, coord + 5000, pos, cut._replace(start=cut.start + 5000 - 8)),
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            in_columns(model, *arguments)
+    with pytest.raises(ValueError, match="evaluation mode"):
+        in_columns(model.train(), x, coord, pos, cut)
+    for width in (float("nan"), -1.0):
+        with pytest.raises(ValueError, match="a width of 0 or more"):
+            cuts(coord, width, 3)
+    with pytest.raises(ValueError, match="expected voxels"):
+        cuts(coord[:0], 3, 3)

@@ -58,13 +58,13 @@ def test_votes_are_the_mean_over_all_poses(segmenter: Segmenter) -> None:
 def test_fragments_of_two_cuts_are_averaged(segmenter: Segmenter) -> None:
     data = scene()
     voxels = segmenter.voxelize(data.clone())
-    found = cuts(voxels.coord, 3.0 / 0.41, 2)
+    found = cuts(voxels.coord, 4.0 / 0.41, 2)
     assert len(found) == 2
     total = torch.zeros(voxels.num_nodes, 20)
     for cut in found:
         inputs = (voxels.x, voxels.coord, voxels.pos, cut)
         total += in_columns(segmenter.network, *inputs).softmax(dim=1)
-    scores = segmenter.scores(data, Votes(fragment=3.0))
+    scores = segmenter.scores(data, Votes(fragment=4.0))
     torch.testing.assert_close(scores, (total / 2)[voxels.voxel_index])
     whole = segmenter.scores(data)
     assert float((scores - whole).abs().max()) > 1e-6
