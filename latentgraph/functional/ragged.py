@@ -159,7 +159,7 @@ def layout(ragged: Ragged) -> list[Tensor]:
     runs: list[tuple[int, int]] = []
     alike: list[list[int]] = [[] for _ in range(LIKENESS[-1] + 1)]
     first = 0
-    for last, (size, following) in enumerate(zip(sizes, [*sizes[1:], -1], strict=True)):
+    for last, (size, following) in enumerate(zip(sizes, [*sizes[1:], -1], strict=False)):
         if size == following and size <= LARGE:
             continue
         if size * (last + 1 - first) > LARGE:

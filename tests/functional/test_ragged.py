@@ -59,6 +59,9 @@ def test_no_nodes(batch_size) -> None:
     ragged = Ragged(torch.empty(0, dtype=torch.int64), batch_size)
     assert ragged.batch_size == (batch_size or 0)
     assert ragged.sizes.tolist() == [0] * (batch_size or 0)
+    assert ragged.plan[2].shape == (0, 2)
+    assert len(ragged.plan) == 3
+    assert ragged.pieces[1].tolist() == [0] * ((batch_size or 0) + 1)
 
 
 def test_of_hands_a_ragged_through_and_makes_one_of_a_tensor() -> None:
