@@ -49,6 +49,9 @@ def cuts(coord: Tensor, width: float, num_levels: int) -> list[Cut]:
             and leave a voxel of the coarsest level for the reach, but are not below one themselves.
         num_levels: Levels of the network.
 
+    Returns:
+        One or two, for :func:`in_columns`.
+
     Raises:
         ValueError: There is no voxel, or ``width`` is no number of 0 or more.
     """

@@ -261,11 +261,11 @@ class VoxelUNet(nn.Module):
         batch, batch_size = levels.levels[level].batch, levels.batch_size
         if context_batch is not None:
             batch, batch_size = levels.pool(context_batch, level, "min"), None
-        if self.sees_positions(level):
+        if self._sees_positions(level):
             pos = levels.levels[level].coord if pos is None else levels.pool(pos, level)
         return self.context_of(level, x, pos, Ragged.of(batch, batch_size))
 
-    def sees_positions(self, level: int) -> bool:
+    def _sees_positions(self, level: int) -> bool:
         r"""Whether the block of a level wants positions beside the features."""
         return bool(getattr(self.context[str(level)], "affinity_channels", 0))
 
@@ -277,14 +277,14 @@ class VoxelUNet(nn.Module):
         Args:
             level: One of those that have a block.
             x: (m, channels of the level) features.
-            pos: (m, D) positions, for a block that :meth:`sees_positions`.
+            pos: (m, D) positions, for a block that sees them (``affinity_channels``).
             batch: (m,) which voxels share their context; None for all of them.
 
         Returns:
             The shape of ``x``.
         """
         block = self.context[str(level)]
-        if pos is None or not self.sees_positions(level):
+        if pos is None or not self._sees_positions(level):
             return cast(Tensor, block(x, batch))
         return cast(Tensor, block(x, batch, affinity_x=position_features(pos, batch)))
 
