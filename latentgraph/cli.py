@@ -195,7 +195,7 @@ def _votes(
     if fragment is not None and 0.0 < fragment < NARROW:
         warnings.warn(
             f"--fragment {fragment:g}: columns narrower than {NARROW:g} m take surroundings away "
-            "from the network, and lower its score",
+            "from the network, and may lower its score",
             stacklevel=2,
         )
     return Votes(tuple(rotations), tuple(scales), flip, fragment)

@@ -110,10 +110,10 @@ def in_columns(
         raise ValueError(
             f"expected x, coord and pos of as many voxels, got {len(x)}, {len(coord)}, {len(pos)}"
         )
-    if len(cut.start) == 1:
-        return cast(Tensor, network(x, coord, pos=pos))
     coord = coord.long()
     packs = list(_packs(coord, cut, max_voxels))
+    if len(cut.start) == 1:
+        return cast(Tensor, network(x, coord, pos=pos))
     out: Tensor | None = None
     known: dict[int, _Known] = {}
     for level in (*sorted(map(int, network.context), reverse=True), None):

@@ -20,7 +20,7 @@ from latentgraph.voxel.grid import BATCH_BITS
 
 MAX_LOOKS = 1 << BATCH_BITS
 MANY_TURNS = 256
-NARROW = 4.0  # meters; fragments below it lower scores, as `make votes` measures
+NARROW = 4.0  # meters; fragments below it may lower scores, as `make votes` measures
 
 
 class Look(NamedTuple):
@@ -51,7 +51,7 @@ class Votes:
             part aside; a column reaches beyond the part that it votes on. Blocks see the whole
             scene all the same: see :func:`~latentgraph.models.in_columns`.
         max_voxels: Looks, or fragments, are shown together up to this number of voxels, which
-            bounds memory.
+            bounds memory, but for one that has more alone.
     """
 
     rotations: tuple[float, ...] = (0.0,)

@@ -142,6 +142,7 @@ def test_bad_input_is_refused() -> None:
         "x, coord and pos of as many voxels": (torch.cat([x, x]), coord, pos, cut),
         "got .*, 3$": (x, coord, pos[:3], cut),
         "a cut of these": (x, coord + 5000, pos, cut._replace(start=cut.start + 5000 - 8)),
+        "voxels, got one of 0": (x, coord + 5000, pos, cuts(coord, 99, 3)[0]),
     }.items():
         with pytest.raises(ValueError, match=message):
             in_columns(model, *arguments)
