@@ -84,11 +84,12 @@ class Votes:
         """
         voxelize = Voxelize(config.voxel_size, config.inputs, config.color_range)
         for pose in self._poses(scene):
-            draws = [torch.arange(scene.pos.size(0), device=scene.pos.device)]
+            whole = voxelize(pose)
             if config.single:
-                draws = list(_turns(voxelize(pose).voxel_index))
-            for draw in draws:
-                yield Look(draw, voxelize(subset(pose, draw)))
+                for draw in _turns(whole.voxel_index):
+                    yield Look(draw, voxelize(subset(pose, draw)))
+            else:
+                yield Look(torch.arange(scene.pos.size(0), device=scene.pos.device), whole)
 
     def _poses(self, scene: Data) -> Iterator[Data]:
         for flipped in (False, True) if self.flip else (False,):
