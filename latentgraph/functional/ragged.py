@@ -190,13 +190,10 @@ def cut(ragged: Ragged) -> list[Tensor]:
         torch.arange(ragged.batch.numel(), device=device) if ragged.order is None else ragged.order
     )
     ptr = ragged.ptr
-    count = ((ragged.sizes + PIECE - 1) // PIECE).clamp_min(1)
-    first = ends(count)
-    if first[-1] == ragged.batch_size:
-        return [order, ptr.to(device), first[:0].to(device)]
-    step = torch.arange(int(first[-1])) - first[:-1].repeat_interleave(count)
-    bounds = torch.cat([ptr[:-1].repeat_interleave(count) + PIECE * step, ptr[-1:]])
-    return [order, bounds.to(device), first.to(device)]
+    if ragged.batch_size == 0 or int(ragged.sizes.max()) <= PIECE:
+        return [order, ptr.to(device), ptr[:0].to(device)]
+    bounds = torch.cat([ptr, torch.arange(PIECE, order.numel(), PIECE)]).sort().values
+    return [order, bounds.to(device), torch.searchsorted(bounds, ptr).to(device)]
 
 
 def ends(sizes: Tensor) -> Tensor:

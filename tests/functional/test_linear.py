@@ -9,10 +9,17 @@ from properties import assert_all_equal, assert_equal
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from latentgraph.functional.linear import MANY_PRODUCTS, MANY_ROWS, linear, over_rows
+from latentgraph.functional.linear import (
+    MANY_NUMBERS,
+    MANY_PRODUCTS,
+    MANY_ROWS,
+    linear,
+    over_rows,
+)
 
 IN, OUT = 37, 29
 FEW, MANY = (13,), (MANY_PRODUCTS // (IN * OUT) + 7,)
+MANY_COLUMN = MANY_NUMBERS // MANY[0] + 1  # as many beside a single one
 
 
 @contextmanager
@@ -29,23 +36,27 @@ def weights(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return torch.randn(OUT, IN, dtype=dtype), torch.randn(OUT, dtype=dtype)
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY, (1, *MANY), (3, MANY[0] // 2), (0,), (0, *FEW)])
-@pytest.mark.parametrize("has_bias", [False, True])
-def test_values_and_gradients(rows: tuple[int, ...], has_bias: bool) -> None:
-    weight, bias = weights()
-    given = [torch.randn(*rows, IN), weight, *([bias] if has_bias else [])]
-    grad = torch.randn(*rows, OUT)
+def values_and_gradients(given: list[Tensor], grad: Tensor) -> list[Tensor]:
+    leaves = [t.detach().requires_grad_() for t in given]
+    y = linear(*leaves)
+    return [y, *torch.autograd.grad(y, leaves, grad.to(y.dtype))]
 
-    def run(tensors: list[Tensor]) -> list[Tensor]:
-        leaves = [t.detach().requires_grad_() for t in tensors]
-        y = linear(*leaves)
-        return [y, *torch.autograd.grad(y, leaves, grad.to(y.dtype))]
+
+@pytest.mark.parametrize("rows", [FEW, MANY, (1, *MANY), (3, MANY[0] // 2), (0,), (0, *FEW)])
+@pytest.mark.parametrize("shape", [(OUT, IN), (1, MANY_COLUMN), (MANY_COLUMN, 1), (1, 1)])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_values_and_gradients(
+    rows: tuple[int, ...], shape: tuple[int, int], has_bias: bool
+) -> None:
+    given = [torch.randn(*rows, shape[1]), torch.randn(shape), torch.randn(shape[0])]
+    given = given if has_bias else given[:2]
+    grad = torch.randn(*rows, shape[0])
 
     x, w, *b = exact = [t.double() for t in given]
-    y, *gradients = run(given)
+    y, *gradients = values_and_gradients(given, grad)
     assert_equal(y, x @ w.T + (b[0] if b else 0))
     assert y.is_contiguous()
-    assert_all_equal(gradients, run(exact)[1:])
+    assert_all_equal(gradients, values_and_gradients(exact, grad)[1:])
 
 
 @pytest.mark.parametrize("rows", [FEW, MANY])
