@@ -11,13 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from latentgraph.functional.precision import full_precision
-from latentgraph.functional.tracing import is_traced
+from latentgraph.functional.tracing import is_traced, is_transformed
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
 MANY_NUMBERS = 2**20  # beside a single row or column, from which on they may not be in the caches
@@ -67,7 +66,7 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     are taken forward or of many functions at once, get the product as it is.
     """
     product: Tensor
-    if not is_traced(x) and not _is_transformed() and (_are_many(x) or _sums_pay(x, y)):
+    if not is_traced(x) and not is_transformed() and (_are_many(x) or _sums_pay(x, y)):
         product = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
     elif x.size(0) == 1:
         product = (x.squeeze(0).mT @ y.squeeze(0)).unsqueeze(0)
@@ -122,11 +121,6 @@ def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
 def _pixels(rows: Tensor) -> Tensor:
     r"""Rows (..., c) as a channels-last map (1, c, 1, n)."""
     return rows.flatten(0, -2).unsqueeze(0).unsqueeze(1).permute(0, 3, 1, 2)
-
-
-def _is_transformed() -> bool:
-    r"""Whether torch.func, or a dual number, wants derivatives that a function of ours has not."""
-    return fwAD._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def _are_many(rows: Tensor) -> bool:

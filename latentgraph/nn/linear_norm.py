@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import wide
+from latentgraph.functional.tracing import is_traced, is_transformed
 from latentgraph.nn.batch_norm import batch_norm, needs_all_rows
 
 Norm = Literal["layer_norm", "batch_norm"]
@@ -95,6 +96,8 @@ class RowFunction:
     r"""A linear map and what follows it, on rows, with the tensors that it uses.
 
     The product runs in the dtype of its input, or in autocast's; what follows in float32 or wider.
+    Without gradients, layer norm takes the mean over outputs from the weight, once, and not from
+    every row: torch's has a faster backward pass, but takes twice as long.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class RowFunction:
     ) -> None:
         self.weight, self.bias = weight, bias
         self.layer_norm, self.batch_norm, self.scale = layer_norm, batch_norm, scale
+        self._centered: Tensor | None = None
 
     @property
     def out_channels(self) -> int:
@@ -123,7 +127,12 @@ class RowFunction:
         return tuple(t for t in listed if t is not None)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._normalized(linear(x, self.weight, self.bias))
+        followed = torch.is_grad_enabled() or is_traced(x) or is_transformed()
+        if self.layer_norm is None or followed:
+            return self._normalized(linear(x, self.weight, self.bias))
+        if self._centered is None:
+            self._centered = self.weight - self.weight.mean(0)
+        return _scaled_rows(wide(linear(x, self._centered)), *self.layer_norm)
 
     def follow(self, product: Tensor) -> Tensor:
         r"""What comes after the product with the weight."""
@@ -138,6 +147,12 @@ class RowFunction:
             dtype = next(self.batch_norm.parameters()).dtype
             y = wide(batch_norm(self.batch_norm, y.flatten(0, -2).to(dtype)).view(y.shape))
         return y if self.scale is None else y * self.scale
+
+
+def _scaled_rows(y: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    r"""Layer norm of rows whose mean is zero, in their own memory."""
+    variance = torch.linalg.vector_norm(y, dim=-1, keepdim=True).square() / y.size(-1)
+    return y.mul_((variance + eps).rsqrt()).mul_(gain).add_(shift)
 
 
 def make_norm(
