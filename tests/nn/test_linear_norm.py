@@ -1,0 +1,64 @@
+r"""A linear map and its norm: with gradients, and without, where layer norm goes another way."""
+
+import pytest
+import torch
+from properties import assert_equal
+from torch import Tensor
+
+from latentgraph.nn.linear_norm import LinearNorm
+
+IN, OUT = 37, 29
+
+
+@pytest.fixture
+def layer() -> LinearNorm:
+    layer = LinearNorm(IN, OUT, "layer_norm")
+    with torch.no_grad():
+        layer.linear.weight.normal_().add_(5)
+        layer.norm.weight.normal_()
+        layer.norm.bias.normal_()
+    return layer
+
+
+def formula(layer: LinearNorm, x: Tensor) -> Tensor:
+    y = x.double() @ layer.linear.weight.double().T
+    centered = y - y.mean(-1, keepdim=True)
+    variance = centered.square().mean(-1, keepdim=True)
+    scaled = centered / (variance + layer.norm.eps).sqrt()
+    return scaled * layer.norm.weight.double() + layer.norm.bias.double()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+@pytest.mark.parametrize("rows", [(0,), (1,), (53,), (3, 53)])
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e3])
+def test_layer_norm(layer, mode, rows, size) -> None:
+    x = size * torch.randn(*rows, IN)
+    with mode():
+        y = layer(x)
+    assert_equal(y, formula(layer, x))
+    assert_equal(layer.rows(scale=torch.tensor([0.7]))(x), 0.7 * formula(layer, x))
+
+
+def test_without_gradients_the_mean_of_the_outputs_costs_no_digits(layer) -> None:
+    x = 1e3 + torch.randn(53, IN)
+    with torch.no_grad():
+        assert_equal(layer(x), formula(layer, x), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(layer, dtype) -> None:
+    x = torch.randn(53, IN)
+    layer = layer.to(dtype)
+    with torch.no_grad():
+        y = layer(x.to(dtype))
+    assert y.dtype == torch.float32
+    assert_equal(y, layer(x.to(dtype)), 3 * 2e-2)
+
+
+def test_under_vmap_and_forward_derivatives(layer) -> None:
+    x, tangent = torch.randn(3, 53, IN), torch.randn(3, 53, IN)
+    with torch.no_grad():
+        assert_equal(torch.func.vmap(layer)(x), formula(layer, x))
+        _, moved = torch.func.jvp(layer, (x,), (tangent,))
+    expected = torch.func.jvp(lambda x: formula(layer, x), (x.double(),), (tangent.double(),))[1]
+    assert_equal(moved, expected)
