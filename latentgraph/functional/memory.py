@@ -7,6 +7,8 @@ import mmap
 import torch
 from torch import Tensor, nn
 
+from latentgraph.functional.tracing import is_recorded
+
 MOST_KEPT = 2**25 - 2**13  # bytes of the largest block that glibc keeps, less its own of the block
 
 
@@ -23,10 +25,11 @@ def keep_freed_memory(device: torch.device) -> None:
 def empty_like(x: Tensor) -> Tensor:
     r"""As :func:`torch.empty_like`; what is larger than glibc keeps, in huge pages of Linux.
 
-    The system hands out such a block anew each time, by pages of 4 kB, which takes four times as
-    long as to write it. In pages of 2 MB it does not.
+    The system hands out such a block anew each time, in pages of 4 kB, which takes longer than to
+    write it; in pages of 2 MB it does not. A virtual machine that first has to ask its host for
+    them may take longer for the first few blocks. The storage cannot be resized.
     """
-    plain = x.is_cpu and type(x) in (Tensor, nn.Parameter)
+    plain = x.is_cpu and type(x) in (Tensor, nn.Parameter) and not is_recorded()
     if not plain or x.nbytes <= MOST_KEPT or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty_like(x)
     strides = torch.empty_like(x, device="meta").stride()
@@ -36,4 +39,4 @@ def empty_like(x: Tensor) -> Tensor:
     except OSError:  # no memory, or a kernel without such pages
         return torch.empty_like(x)
     storage = torch.frombuffer(block, dtype=x.dtype).untyped_storage()
-    return torch.empty(0, dtype=x.dtype).set_(storage, 0, x.shape, strides)
+    return torch.empty(0, dtype=x.dtype, device="cpu").set_(storage, 0, x.shape, strides)

@@ -111,7 +111,7 @@ class RowFunction:
     ) -> None:
         self.weight, self.bias = weight, bias
         self.layer_norm, self.batch_norm, self.scale = layer_norm, batch_norm, scale
-        self._centered: Tensor | None = None
+        self._centered: tuple[Tensor, Tensor | None] | None = None
 
     @property
     def out_channels(self) -> int:
@@ -131,8 +131,9 @@ class RowFunction:
         if self.layer_norm is None or followed:
             return self._normalized(linear(x, self.weight, self.bias))
         if self._centered is None:
-            self._centered = self.weight - self.weight.mean(0)
-        return _scaled_rows(wide(linear(x, self._centered)), *self.layer_norm)
+            bias = None if self.bias is None else _centered(self.bias)
+            self._centered = _centered(self.weight), bias
+        return _scaled_rows(wide(linear(x, *self._centered)), *self.layer_norm)
 
     def follow(self, product: Tensor) -> Tensor:
         r"""What comes after the product with the weight."""
@@ -147,6 +148,13 @@ class RowFunction:
             dtype = next(self.batch_norm.parameters()).dtype
             y = wide(batch_norm(self.batch_norm, y.flatten(0, -2).to(dtype)).view(y.shape))
         return y if self.scale is None else y * self.scale
+
+
+def _centered(weight: Tensor) -> Tensor:
+    r"""A weight, or a bias, of outputs whose mean is zero in every row."""
+    centered = wide(weight)
+    centered = centered - centered.mean(0)
+    return centered - centered.mean(0)  # of what was rounded
 
 
 def _scaled_rows(y: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from latentgraph.functional import memory
 from latentgraph.functional.memory import MOST_KEPT, empty_like
@@ -127,3 +128,19 @@ def test_a_block_that_writes_there(monkeypatch, mode) -> None:
         assert torch.equal(y, expected[0])
         if mode is torch.enable_grad:
             assert torch.equal(torch.autograd.grad(y.sin_().sum(), x)[0], expected[1])
+
+
+def test_under_a_default_device(rows) -> None:
+    with torch.device("meta"):
+        assert empty_like(rows).device == rows.device
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_where_operators_are_recorded(monkeypatch) -> None:
+    monkeypatch.setattr(memory, "MOST_KEPT", 0)
+    layer, (x, z) = GlobalContext(37, chunk_size=11), torch.randn(2, 53, 37)
+    torch.nn.init.normal_(layer.add.last.weight)
+    with torch.no_grad():
+        expected = layer(z)
+        for recorded in (make_fx(layer)(x), torch.jit.trace(layer, x, check_trace=False)):
+            assert torch.equal(recorded(z), expected)

@@ -2,10 +2,11 @@ r"""A linear map and its norm: with gradients, and without, where layer norm goe
 
 import pytest
 import torch
-from properties import assert_equal
+from properties import TOLERANCE, assert_equal
 from torch import Tensor
 
-from latentgraph.nn.linear_norm import LinearNorm
+from latentgraph.nn import NonLocal
+from latentgraph.nn.linear_norm import LinearNorm, RowFunction
 
 IN, OUT = 37, 29
 
@@ -45,14 +46,44 @@ def test_without_gradients_the_mean_of_the_outputs_costs_no_digits(layer) -> Non
         assert_equal(layer(x), formula(layer, x), 1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(layer, dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_rows_of_float32_beside_weights_of_half(dtype, has_bias) -> None:
     x = torch.randn(53, IN)
-    layer = layer.to(dtype)
+    weight, bias, gain, shift = (torch.randn(OUT, n).squeeze(1).to(dtype) for n in (IN, 1, 1, 1))
+    rows = RowFunction(weight + 3, bias if has_bias else None, layer_norm=(gain, shift, 1e-5))
     with torch.no_grad():
-        y = layer(x.to(dtype))
+        y = rows(x)
+    exact = x.double() @ (weight + 3).double().T + (bias.double() if has_bias else 0)
+    expected = torch.nn.functional.layer_norm(exact, (OUT,), gain.double(), shift.double())
     assert y.dtype == torch.float32
-    assert_equal(y, layer(x.to(dtype)), 3 * 2e-2)
+    assert_equal(y, expected)
+    assert_equal(rows(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rows_of_half_precision(dtype) -> None:
+    layer = LinearNorm(IN, OUT, "layer_norm", dtype=dtype)
+    x = torch.randn(53, IN, dtype=dtype)
+    with torch.no_grad():
+        assert_equal(layer(x), formula(layer, x), TOLERANCE[dtype])
+
+
+def test_a_map_with_a_bias_without_gradients() -> None:
+    block = NonLocal(IN, norm="layer_norm")
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(53, IN)
+    expected = block.double()(x.double())
+    with torch.no_grad():
+        assert_equal(block.float()(x), expected, 1e-4)
+
+
+def test_outputs_that_are_all_alike_stay_so(layer) -> None:
+    x = 100 + torch.randn(53, IN)
+    with torch.no_grad():
+        layer.linear.weight.copy_(torch.randn(IN))
+        assert_equal(layer(x), layer.norm.bias.expand(53, -1), 1e-2)
 
 
 def test_under_vmap_and_forward_derivatives(layer) -> None:
