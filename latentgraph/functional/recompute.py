@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentgraph.functional.memory import empty_like
 from latentgraph.functional.passes import (
     Chunk,
     Passes,
@@ -34,7 +33,7 @@ def in_chunks(
 ) -> tuple[State, Tensor]:
     num_graphs = inputs[0].size(0) if batch is None else batch.batch_size
     state, message = first_pass(passes, (take(s, inputs) for s in spans), num_graphs)
-    out = empty_like(inputs[0])
+    out = torch.empty_like(inputs[0])
     for span in spans:
         chunk = take(span, inputs)
         if span.is_view:
@@ -87,7 +86,7 @@ class _Gradients:
         self, passes: Passes, inputs: tuple[Tensor, ...], weights: tuple[Tensor, ...]
     ) -> None:
         self.passes, self.inputs, self.weights = passes, inputs, weights
-        self.of_inputs = [empty_like(t) if t.requires_grad else None for t in inputs]
+        self.of_inputs = [torch.empty_like(t) if t.requires_grad else None for t in inputs]
         self.of_weights: list[Tensor | None] = [None for _ in weights]
 
     def of(self, spans: list[Span], state: State, grad_out: Tensor) -> tuple[Tensor | None, ...]:

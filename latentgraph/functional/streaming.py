@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentgraph.functional.checks import check_chunk_size
-from latentgraph.functional.memory import keep_freed_memory
+from latentgraph.functional.freed_memory import keep_freed_memory
 from latentgraph.functional.passes import Passes
 from latentgraph.functional.precision import autocast_of
 from latentgraph.functional.ragged import Ragged

@@ -1,4 +1,4 @@
-r"""Whether a compiler follows, a transform of torch.func, or something that records operators."""
+r"""Whether a compiler follows, or a transform of torch.func."""
 
 from __future__ import annotations
 
@@ -19,8 +19,3 @@ def is_traced(x: Tensor) -> bool:
 def is_transformed() -> bool:
     r"""Whether torch.func, or a dual number, wants derivatives that a function of ours has not."""
     return fwAD._current_level >= 0 or torch._C._are_functorch_transforms_active()
-
-
-def is_recorded() -> bool:
-    r"""Whether operators are written down one by one, by ``make_fx`` or ``torch.jit.trace``."""
-    return torch._C._is_tracing() or torch._C._len_torch_dispatch_stack() > 0
