@@ -48,12 +48,15 @@ def _draw(results: Results, axis: dict[int, Case], label: str, path: Path) -> No
             for i, entry in enumerate(ENTRIES):
                 runs = {x: Run(entry, case.name, mode) for x, case in axis.items()}
                 known = {x: y for x, run in runs.items() if (y := measure(run)) and y > 0}
-                if known:
+                if len(known) > 1:
                     width, dashes = 3 if entry == OURS else 1.2, "o-" if i < 10 else "o--"
                     style = {"lw": width, "color": colors[i % 10], "label": entry, "ms": 3}
                     plot.loglog(list(known), list(known.values()), dashes, **style)
             plot.set(title=f"{title}: {mode}", xlabel=label)
             plot.grid(alpha=0.3)
+            if max(axis) < 1_000:
+                plot.set_xticks(list(axis), [str(x) for x in axis])
+                plot.xaxis.minorticks_off()
     handles: dict[str, Any] = {}
     for plot in grid.flat:
         handles |= dict(zip(*reversed(plot.get_legend_handles_labels()), strict=True))
