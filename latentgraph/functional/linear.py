@@ -2,8 +2,8 @@ r"""Products of rows with a matrix, and of rows with rows.
 
 Many rows on a processor go to oneDNN, which torch asks for convolutions alone, as the pixels of a
 map: on AMD's processors it uses wider instructions than MKL, which takes the other products. There
-MKL reads rows that are not in the caches at a fifth of the speed when a product has one column, and
-at full speed when it has two.
+MKL reads rows that are not in the caches far slower when a product has one column than when it has
+two.
 """
 
 from __future__ import annotations

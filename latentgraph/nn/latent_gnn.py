@@ -262,7 +262,10 @@ class LatentGNN(nn.Module):
         return graph_of_kernels(q, graphs, [Weights(p, steps.mixing(z), s) for p, s, z in kernels])
 
     def passes(self) -> Passes:
-        r"""The block as its two passes, for :func:`latentgraph.functional.stream`."""
+        r"""The block as its two passes, for :func:`latentgraph.functional.stream`.
+
+        They are of the weights of now: what is kept of them does not follow when these change.
+        """
         return LatentSteps(self).passes()
 
     def _chunk_size_of(self, x: Tensor, steps: LatentSteps) -> int | None:

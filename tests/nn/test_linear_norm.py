@@ -51,11 +51,12 @@ def test_without_gradients_the_mean_of_the_outputs_costs_no_digits(layer) -> Non
 def test_rows_of_float32_beside_weights_of_half(dtype, has_bias) -> None:
     x = torch.randn(53, IN)
     weight, bias, gain, shift = (torch.randn(OUT, n).squeeze(1).to(dtype) for n in (IN, 1, 1, 1))
-    rows = RowFunction(weight + 3, bias if has_bias else None, layer_norm=(gain, shift, 1e-5))
+    norm, scale = (gain, shift, 1e-5), torch.tensor([0.7])
+    rows = RowFunction(weight + 3, bias if has_bias else None, layer_norm=norm, scale=scale)
     with torch.no_grad():
         y = rows(x)
     exact = x.double() @ (weight + 3).double().T + (bias.double() if has_bias else 0)
-    expected = torch.nn.functional.layer_norm(exact, (OUT,), gain.double(), shift.double())
+    expected = 0.7 * torch.nn.functional.layer_norm(exact, (OUT,), gain.double(), shift.double())
     assert y.dtype == torch.float32
     assert_equal(y, expected)
     assert_equal(rows(x), expected)
