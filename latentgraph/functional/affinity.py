@@ -68,6 +68,33 @@ class _UnitLength(torch.autograd.Function):
         return torch.addcmul(grad, y, along, value=-1) * inverse, None
 
 
+def over_length_of(x: Tensor, other: Tensor) -> Tensor:
+    r"""Each row of ``x`` over the length of that of another tensor, which may be zero."""
+    if is_traced(x):
+        return x * inverse_length(other, -1)
+    result: Tensor = _OverLength.apply(x, other)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _OverLength(torch.autograd.Function):
+    r"""Rows over the length of others, with the gradient written out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, other: Tensor) -> Tensor:
+        inverse = inverse_length(other, -1)
+        y = x * inverse
+        ctx.save_for_backward(y, other, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        y, other, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            inverse = inverse_length(other, -1)
+        along = (grad * y).sum(-1, keepdim=True) * inverse.square() * (inverse < 1 / EPS)
+        return grad * inverse, other * -along
+
+
 def inverse_length(x: Tensor, dim: int) -> Tensor:
     r"""One over the length of each row, :math:`1 / \max(\|x\|_2, 10^{-12})`."""
     length: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)

@@ -36,17 +36,48 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    if _pays(x, weight.size(0)):
-        # A stride between lines, of which there is one: else torch leaves a single thread to MKL.
-        stride = (2 if torch.get_num_threads() == 1 else 1, 1)
-        y = F.conv2d(_pixels(x), weight.unsqueeze(2).unsqueeze(3), bias, stride)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.size(0))
+    y: Tensor
+    if _pays(x, weight.size(0)) and not is_transformed():
+        product = _Linear.apply if torch.is_grad_enabled() else _convolution
+        y = product(x, weight, bias)
+        return y
     if _is_narrow(x, weight):
         return _narrow(x, weight, bias)
     if x.dim() == 2 or x.size(0) == 1 or x.stride(2) == 1:
         return F.linear(x, weight, bias)
     y = torch.bmm(x, weight.T.expand(x.size(0), -1, -1))
     return y if bias is None else y + bias
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # A stride between lines, of which there is one: else torch leaves a single thread to MKL.
+    stride = (2 if torch.get_num_threads() == 1 else 1, 1)
+    kernel = weight.as_strided((*weight.shape, 1, 1), (*weight.stride(), 1, 1))
+    y = F.conv2d(_pixels(x), kernel, bias, stride).permute(0, 2, 3, 1)
+    rows: Tensor = torch.ops.aten._unsafe_view(y, (*x.shape[:-1], weight.size(0)))
+    return rows  # no view to autograd, so that it can be written to
+
+
+class _Linear(torch.autograd.Function):
+    r"""``linear`` by oneDNN: one node for autograd, where the ways there and back are ten."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _convolution(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        grad = grad.contiguous()
+        with full_precision(grad):  # here, since backward() may be called inside autocast
+            rows = (t.view(1, -1, t.size(-1)) for t in (grad, x))
+            return (
+                linear(grad, weight.T) if of_x else None,
+                over_rows(*rows).squeeze(0) if of_weight else None,
+                grad.flatten(0, -2).sum(0) if of_bias else None,
+            )
 
 
 def _narrow(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -67,7 +98,8 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     """
     product: Tensor
     if not is_traced(x) and not is_transformed() and (_are_many(x) or _sums_pay(x, y)):
-        product = _OverRows.apply(x, y)  # type: ignore[no-untyped-call]
+        sums = _OverRows.apply if torch.is_grad_enabled() else _sums_over_rows
+        product = sums(x, y)
     elif x.size(0) == 1:
         product = (x.squeeze(0).mT @ y.squeeze(0)).unsqueeze(0)
     else:
@@ -83,10 +115,7 @@ class _OverRows(torch.autograd.Function):
         needs_x, needs_y = ctx.needs_input_grad
         ctx.save_for_backward(x if needs_y else None, y if needs_x else None)
         ctx.channels_first = x.stride(2) != 1, y.stride(2) != 1
-        z = x.new_empty(x.size(0), x.size(2), y.size(2))
-        for graph, *rows in zip(z, x, y, strict=True):
-            graph.copy_(_sum_over_rows(*rows))
-        return z
+        return _sums_over_rows(x, y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -99,16 +128,25 @@ class _OverRows(torch.autograd.Function):
             )
 
 
-def _sum_over_rows(x: Tensor, y: Tensor) -> Tensor:
-    r"""(a, b), of rows (n, a) and (n, b)."""
+def _sums_over_rows(x: Tensor, y: Tensor) -> Tensor:
+    r"""(B, a, b), of rows (B, n, a) and (B, n, b)."""
     if _sums_pay(x, y):
-        shape = (x.size(1), y.size(1), 1, 1)
-        product: Tensor = conv2d_weight(_pixels(y), shape, _pixels(x))
-        return product.flatten(1)
-    whole = x.size(0) // PIECE * PIECE
-    of_x, of_y = (t[:whole].unflatten(0, (-1, PIECE)) for t in (x, y))
-    pieces: Tensor = of_x.mT @ of_y
-    return pieces.sum(0) + x[whole:].mT @ y[whole:]
+        # The wider rows as the gradient: to oneDNN the other way takes up to five times as long.
+        return _of_kernel(x, y) if x.size(2) >= y.size(2) else _of_kernel(y, x).mT
+    sums = x.new_empty(x.size(0), x.size(2), y.size(2))
+    whole = x.size(1) // PIECE * PIECE
+    for graph, of_x, of_y in zip(sums, x, y, strict=True):
+        pieces = (t[:whole].unflatten(0, (-1, PIECE)) for t in (of_x, of_y))
+        torch.sum(torch.bmm(next(pieces).mT, next(pieces)), 0, out=graph)
+        graph += of_x[whole:].mT @ of_y[whole:]
+    return sums
+
+
+def _of_kernel(grad: Tensor, x: Tensor) -> Tensor:
+    r"""(1, out, in), the gradient of the kernel of a convolution: a sum over rows."""
+    shape = (grad.size(2), x.size(2), 1, 1)
+    product: Tensor = conv2d_weight(_pixels(x), shape, _pixels(grad))
+    return product.view(1, *shape[:2])
 
 
 def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
@@ -119,8 +157,9 @@ def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
 
 
 def _pixels(rows: Tensor) -> Tensor:
-    r"""Rows (..., c) as a channels-last map (1, c, 1, n)."""
-    return rows.flatten(0, -2).unsqueeze(0).unsqueeze(1).permute(0, 3, 1, 2)
+    r"""Contiguous rows (..., c) as a channels-last map (1, c, 1, n)."""
+    size, c = rows.numel(), rows.size(-1)
+    return rows.as_strided((1, c, 1, size // c), (size, 1, size, c))
 
 
 def _are_many(rows: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentgraph.functional.passes import (
     Chunk,
+    Message,
     Passes,
     State,
     first_pass,
@@ -95,33 +96,44 @@ class _Gradients:
         grad_message = tuple(torch.zeros_like(m) for m in message)
 
         for span in spans:
-            chunk = self._leaf_chunk(span)
-            rows = _leaves(rows_of(message, span.graphs))
-            out = self.passes.decode(chunk, rows).expand_as(chunk.x)
-            grad = span.take(grad_out)
-            grads = self._pull((out,), (grad,), (*rows, *chunk.inputs), check=span is spans[0])
-            for total, row_grad in zip(grad_message, grads[: len(rows)], strict=True):
-                if row_grad is not None:
-                    total[span.graphs] += row_grad
-            self._start_inputs(span, grads[len(rows) :], grad if self.passes.residual else None)
+            self._pull_decode(span, message, grad_message, grad_out, check=span is spans[0])
 
         grad_sums = self._pull(message, grad_message, sums, check=True)
 
         for span in spans:
-            chunk = self._leaf_chunk(span)
-            part = self.passes.encode(chunk)
-            wanted = [None if g is None else g[span.graphs] for g in grad_sums]
-            if part.shift is not None and state.shift is not None:
-                factor = (part.shift - state.shift[span.graphs]).exp()
-                wanted = [None if g is None else scaled(g, factor) for g in wanted]
-            grads = self._pull(part.sums, wanted, chunk.inputs, check=span is spans[0])
-            self._add_to_inputs(span, grads)
+            self._pull_encode(span, state, grad_sums, check=span is spans[0])
 
         of_weights = (
             None if total is None else total.to(weight.dtype)
             for total, weight in zip(self.of_weights, self.weights, strict=True)
         )
         return *self.of_inputs, *of_weights
+
+    # What a chunk needs is freed with these two calls, before the next one needs as much.
+
+    def _pull_decode(
+        self, span: Span, message: Message, grad_message: Message, grad_out: Tensor, check: bool
+    ) -> None:
+        chunk = self._leaf_chunk(span)
+        rows = _leaves(rows_of(message, span.graphs))
+        out = self.passes.decode(chunk, rows).expand_as(chunk.x)
+        grad = span.take(grad_out)
+        grads = self._pull((out,), (grad,), (*rows, *chunk.inputs), check)
+        for total, row_grad in zip(grad_message, grads[: len(rows)], strict=True):
+            if row_grad is not None:
+                total[span.graphs] += row_grad
+        self._start_inputs(span, grads[len(rows) :], grad if self.passes.residual else None)
+
+    def _pull_encode(
+        self, span: Span, state: State, grad_sums: Sequence[Tensor | None], check: bool
+    ) -> None:
+        chunk = self._leaf_chunk(span)
+        part = self.passes.encode(chunk)
+        wanted = [None if g is None else g[span.graphs] for g in grad_sums]
+        if part.shift is not None and state.shift is not None:
+            factor = (part.shift - state.shift[span.graphs]).exp()
+            wanted = [None if g is None else scaled(g, factor) for g in wanted]
+        self._add_to_inputs(span, self._pull(part.sums, wanted, chunk.inputs, check))
 
     def _leaf_chunk(self, span: Span) -> Chunk:
         chunk = take(span, tuple(t.detach() for t in self.inputs))

@@ -11,9 +11,9 @@ from torch import Tensor
 from latentgraph import functional as LF
 from latentgraph.functional import Chunk, Passes, Ragged, State
 from latentgraph.functional.affinity import (
-    inverse_length,
     inverse_norm,
     largest_of_rows,
+    over_length_of,
     over_lengths,
     sum_squares_over_nodes,
 )
@@ -162,7 +162,7 @@ class LatentSteps:
     def latent_to_visible(self, z: Tensor, s: Tensor, chunk: Chunk) -> Tensor:
         r"""(..., c); the norm of a row of S stands on the sum, where a row is shorter."""
         v: Tensor = self.block.latent_to_visible(z.flatten(0, 1), None, s, chunk.batch)
-        return v * inverse_length(s, -1)
+        return over_length_of(v, s)
 
     def normalized(self, state: State) -> tuple[Tensor, ...]:
         r"""For each kernel Z; the node norms of P stand on its d rows."""

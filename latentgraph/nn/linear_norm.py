@@ -160,8 +160,9 @@ def _centered(weight: Tensor) -> Tensor:
 
 def _scaled_rows(y: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     r"""Layer norm of rows whose mean is zero, in their own memory."""
-    variance = torch.linalg.vector_norm(y, dim=-1, keepdim=True).square() / y.size(-1)
-    return y.mul_((variance + eps).rsqrt()).mul_(gain).add_(shift)
+    deviation = torch.linalg.vector_norm(y, dim=-1, keepdim=True).mul_(y.size(-1) ** -0.5)
+    y.mul_(deviation.square_().add_(eps).rsqrt_())
+    return torch.addcmul(shift.to(y.dtype), y, gain.to(y.dtype), out=y)
 
 
 def make_norm(

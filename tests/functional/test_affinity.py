@@ -5,6 +5,7 @@ from samples import nodes
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.affinity import over_length_of
 
 OVER_NODES = {
     LF.l2_over_nodes: lambda w: w / w.norm(dim=0).clamp_min(1e-12),
@@ -16,6 +17,22 @@ def test_l2_makes_rows_of_length_one() -> None:
     x = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1e-20, 0.0]])
     assert_equal(LF.l2(x), torch.tensor([[0.6, 0.8], [0.0, 0.0], [1e-8, 0.0]]))
     assert_equal(LF.l2(x, 0)[:, 1], torch.tensor([1.0, 0.0, 0.0]))
+
+
+def test_rows_over_the_length_of_others() -> None:
+    x = torch.tensor([[3.0, 4.0, 5.0], [0.0, 0.0, 0.0], [1e-12, 0.0, 0.0]], requires_grad=True)
+    other = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1e-13, 0.0]], requires_grad=True)
+    out = over_length_of(x, other)
+    assert_equal(out, torch.tensor([[0.6, 0.8, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    of_x, of_other = torch.autograd.grad(out.sum(), (x, other))
+    assert_equal(of_x, torch.tensor([[0.2], [1e12], [1e12]]).expand(3, 3))
+    assert_equal(of_other, torch.tensor([[-0.288, -0.384], [0.0, 0.0], [0.0, 0.0]]))
+
+
+def test_gradients_of_rows_over_the_length_of_others() -> None:
+    x, other = (torch.randn(5, c, dtype=torch.float64, requires_grad=True) for c in (3, 2))
+    assert torch.autograd.gradcheck(over_length_of, (x, other))
+    assert torch.autograd.gradgradcheck(over_length_of, (x, other))
 
 
 @pytest.mark.parametrize("function", OVER_NODES, ids=lambda f: f.__name__)

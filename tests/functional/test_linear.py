@@ -60,6 +60,28 @@ def test_values_and_gradients(
 
 
 @pytest.mark.parametrize("rows", [FEW, MANY])
+def test_products_can_be_written_to(rows: tuple[int, ...]) -> None:
+    weight, bias = (t.requires_grad_() for t in weights())
+    x = torch.randn(*rows, IN)
+    y = linear(x, weight, bias)
+    assert not y._is_view()  # whose gradients would take a copy
+    (found,) = torch.autograd.grad(y.relu_().sum(), weight)
+    above = x.double() @ weight.T.double() + bias.double() > 0
+    assert_equal(found, above.double().T @ x.double())
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_gradients_in_any_strides(rows: tuple[int, ...]) -> None:
+    weight, bias = (t.requires_grad_() for t in weights())
+    x = torch.randn(*rows, IN, requires_grad=True)
+    exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    for grad in (torch.randn(OUT).expand(*rows, OUT), torch.randn(OUT, *rows).T):
+        found = torch.autograd.grad(linear(x, weight, bias), (x, weight, bias), grad)
+        expected = exact[0] @ exact[1].T + exact[2]
+        assert_all_equal(found, torch.autograd.grad(expected, exact, grad.double()))
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
 def test_rows_do_not_see_each_other(rows: tuple[int, ...]) -> None:
     weight, bias = weights()
     x = torch.randn(*rows, IN)
@@ -73,6 +95,27 @@ def test_maps_whose_channels_come_first_in_memory(rows: int) -> None:
     weight, bias = weights()
     x = torch.randn(2, IN, rows).mT
     assert_equal(linear(x, weight, bias), x.double() @ weight.T.double() + bias.double())
+
+
+def test_second_gradients_of_all_inputs() -> None:
+    given = [torch.randn(*MANY, IN), *weights()]
+
+    def second(tensors: list[Tensor]) -> list[Tensor]:
+        leaves = [t.detach().requires_grad_() for t in tensors]
+        y = linear(*leaves).pow(2).sum() / 2
+        first = torch.autograd.grad(y, leaves, create_graph=True)
+        return list(torch.autograd.grad([g.pow(2).mean() for g in first], leaves))
+
+    assert_all_equal(second(given), second([t.double() for t in given]))
+
+
+def test_functions_of_functions_of_many_rows() -> None:
+    weight, bias = weights()
+    x, tangent = torch.randn(*MANY, IN), torch.randn(*MANY, IN)
+    _, change = torch.func.jvp(lambda x: linear(x, weight, bias), (x,), (tangent,))
+    assert_equal(change, tangent.double() @ weight.T.double())
+    each = torch.func.vmap(linear, (None, 0))(x, torch.stack([weight, 2 * weight]))
+    assert_all_equal(each, [x.double() @ (i * weight).T.double() for i in (1, 2)])
 
 
 def test_second_gradients_of_many_rows() -> None:
@@ -176,6 +219,17 @@ def test_kernels_by_number_of_rows() -> None:
                 over_rows(x.unsqueeze(0), y.unsqueeze(0))
         kernels.append(counter.get_flop_counts()["Global"].keys())
     assert kernels == [{aten.mm}, {aten.convolution, aten.convolution_backward}]
+
+
+def test_backward_of_many_rows_inside_autocast() -> None:
+    weight, bias = (t.requires_grad_() for t in weights())
+    x, grad = torch.randn(*MANY, IN, requires_grad=True), torch.randn(*MANY, OUT)
+    y = linear(x, weight, bias)
+    with torch.autocast("cpu"):
+        found = torch.autograd.grad(y, (x, weight, bias), grad)
+    exact = [t.double() for t in (grad, x, weight)]
+    expected = (exact[0] @ exact[2], exact[0].T @ exact[1], exact[0].sum(0))
+    assert_all_equal(found, expected)
 
 
 def test_backward_inside_autocast() -> None:
