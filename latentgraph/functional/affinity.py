@@ -226,7 +226,9 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     check_temperature(temperature)
     direction = l2(z)
     with full_precision(direction):
-        return (direction / temperature @ direction.mT).softmax(-1)
+        cosines = direction @ direction.mT
+        plain = not isinstance(temperature, Tensor) and temperature == 1
+        return (cosines if plain else cosines / temperature).softmax(-1)
 
 
 def _shift(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:
