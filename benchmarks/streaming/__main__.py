@@ -91,14 +91,14 @@ def _measure(duel: Duel, seconds: float, pool: Workers, results: Results) -> Non
 
 
 def _weigh(run: Run, pool: Workers, results: Results) -> None:
-    r"""Memory and deviation of a run, or why it failed."""
+    r"""Memory and deviation of a run, or why it failed; its time is taken in another process."""
     worker = pool.of(run)
     try:
-        facts = worker.ask("memory", run.mode)
-        facts["error"] = worker.ask("error", run.mode)
+        facts = worker.ask("memory")
+        facts["error"] = worker.ask("error")
     except FailedError as error:
         facts = {"failed": str(error)}
-        pool.drop(run)
+    pool.drop(run)
     results.keep_run(run, facts)
 
 

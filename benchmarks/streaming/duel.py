@@ -46,11 +46,14 @@ class FailedError(Exception):
 
 
 class Worker:
-    r"""The process of an entry on a case."""
+    r"""The process of a run.
 
-    def __init__(self, entry: str, case: str, threads: int) -> None:
-        self.subject = (entry, case)
-        command = [sys.executable, "-m", "benchmarks.streaming.worker", entry, case]
+    One that had trained before would pass forward in less time: it gives less of its memory back.
+    """
+
+    def __init__(self, run: Run, threads: int) -> None:
+        self.run = run
+        command = [sys.executable, "-m", "benchmarks.streaming.worker", run.entry, run.case]
         self.process = subprocess.Popen(  # noqa: S603
             [*command, "--threads", str(threads)],
             stdin=subprocess.PIPE,
@@ -59,8 +62,8 @@ class Worker:
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
 
-    def ask(self, request: str, mode: str) -> Any:
-        r"""Have it do something.
+    def ask(self, request: str) -> Any:
+        r"""Have it do something, a method of :class:`Subject`.
 
         Raises:
             FailedError: it does not fit in memory.
@@ -68,10 +71,10 @@ class Worker:
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(json.dumps([request, mode]), file=self.process.stdin, flush=True)
+        print(json.dumps([request, self.run.mode]), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.subject} ended with {self.process.wait()}, see above")
+            raise RuntimeError(f"{self.run.name} ended with {self.process.wait()}, see above")
         answer = json.loads(line)
         if "failed" in answer:
             raise FailedError(answer["failed"])
@@ -92,11 +95,11 @@ class Workers:
 
     def of(self, run: Run) -> Worker:
         r"""The process of a run; the one unused for longest makes room for a new one."""
-        found = next((w for w in self.alive if w.subject == run[:2]), None)
+        found = next((w for w in self.alive if w.run == run), None)
         if found is None:
             while len(self.alive) > 1:
                 self.alive.pop(0).close()
-            found = Worker(run.entry, run.case, self.threads)
+            found = Worker(run, self.threads)
         else:
             self.alive.remove(found)
         self.alive.append(found)
@@ -128,8 +131,8 @@ def seconds_in_turn(duel: Duel, pool: Workers, budget: float) -> dict[str, list[
         pool: their processes.
         budget: seconds that this may take, more or less; within the limits on pairs.
     """
-    pair = [(pool.of(run), run.mode) for run in duel]
-    estimate = sum(worker.ask("warm_up", mode) for worker, mode in pair)
+    pair = [pool.of(run) for run in duel]
+    estimate = sum(worker.ask("warm_up") for worker in pair)
     rounds = min(MAX_PAIRS, round(budget / max(estimate, 0.2)))
     stop = time.monotonic() + 1.5 * budget
     samples: list[list[float]] = [[], []]
@@ -137,6 +140,5 @@ def seconds_in_turn(duel: Duel, pool: Workers, budget: float) -> dict[str, list[
         if i >= MIN_PAIRS and time.monotonic() > stop:
             break
         for which in ((0, 1), (1, 0))[i % 2]:
-            worker, mode = pair[which]
-            samples[which].append(worker.ask("seconds", mode))
+            samples[which].append(pair[which].ask("seconds"))
     return {"ours": samples[0], "rival": samples[1]}

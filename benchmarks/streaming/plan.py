@@ -55,8 +55,8 @@ def against(
     r"""One entry and each of the rivals on the same case, in the same mode."""
     return [
         Duel(Run(ours, case.name, mode), Run(rival, case.name, mode))
-        for rival in rivals
         for mode in modes
+        for rival in rivals
     ]
 
 

@@ -1,4 +1,4 @@
-r"""The process of one entry on one case, which answers one request a line."""
+r"""The process of one run, which answers one request a line."""
 
 from __future__ import annotations
 
