@@ -69,7 +69,7 @@ class _UnitLength(torch.autograd.Function):
 
 
 def over_length_of(x: Tensor, other: Tensor) -> Tensor:
-    r"""Each row of ``x`` over the length of that of another tensor, which may be zero."""
+    r"""Each row of ``x`` over the length of the same row of ``other``, as :func:`l2` has it."""
     if is_traced(x):
         return x * inverse_length(other, -1)
     result: Tensor = _OverLength.apply(x, other)  # type: ignore[no-untyped-call]
@@ -91,8 +91,8 @@ class _OverLength(torch.autograd.Function):
         y, other, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             inverse = inverse_length(other, -1)
-        along = (grad * y).sum(-1, keepdim=True) * inverse.square() * (inverse < 1 / EPS)
-        return grad * inverse, other * -along
+        along = (grad * y).sum(-1, keepdim=True) * (inverse < 1 / EPS)
+        return grad * inverse, other * (-along * inverse.square())
 
 
 def inverse_length(x: Tensor, dim: int) -> Tensor:
@@ -228,7 +228,7 @@ def cosine_softmax(z: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     with full_precision(direction):
         cosines = direction @ direction.mT
         plain = not isinstance(temperature, Tensor) and temperature == 1
-        return (cosines if plain else cosines / temperature).softmax(-1)
+        return (cosines if plain else cosines / temperature).softmax(-1, cosines.dtype)
 
 
 def _shift(per_graph: Tensor, like: Tensor, batch: Ragged | None) -> Tensor:

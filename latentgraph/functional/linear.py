@@ -59,24 +59,24 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    r"""``linear`` by oneDNN: one node for autograd, where the ways there and back are ten."""
+    r"""``linear`` by oneDNN as one node of autograd, of which views and convolution make ten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
         return _convolution(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
         grad = grad.contiguous()
+        rows = grad.reshape(1, -1, grad.size(-1))
         with full_precision(grad):  # here, since backward() may be called inside autocast
-            rows = (t.view(1, -1, t.size(-1)) for t in (grad, x))
             return (
-                linear(grad, weight.T) if of_x else None,
-                over_rows(*rows).squeeze(0) if of_weight else None,
-                grad.flatten(0, -2).sum(0) if of_bias else None,
+                None if weight is None else linear(grad, weight.T),
+                None if x is None else over_rows(rows, x.reshape(1, -1, x.size(-1))).squeeze(0),
+                rows.sum((0, 1)) if ctx.needs_input_grad[2] else None,
             )
 
 
@@ -131,22 +131,24 @@ class _OverRows(torch.autograd.Function):
 def _sums_over_rows(x: Tensor, y: Tensor) -> Tensor:
     r"""(B, a, b), of rows (B, n, a) and (B, n, b)."""
     if _sums_pay(x, y):
-        # The wider rows as the gradient: to oneDNN the other way takes up to five times as long.
-        return _of_kernel(x, y) if x.size(2) >= y.size(2) else _of_kernel(y, x).mT
-    sums = x.new_empty(x.size(0), x.size(2), y.size(2))
-    whole = x.size(1) // PIECE * PIECE
-    for graph, of_x, of_y in zip(sums, x, y, strict=True):
-        pieces = (t[:whole].unflatten(0, (-1, PIECE)) for t in (of_x, of_y))
-        torch.sum(torch.bmm(next(pieces).mT, next(pieces)), 0, out=graph)
-        graph += of_x[whole:].mT @ of_y[whole:]
-    return sums
+        # The wider rows as the gradient: the other way round takes oneDNN up to five times as long.
+        wider_first = x.size(2) >= y.size(2)
+        sums = _gradient_of_kernel(x, y) if wider_first else _gradient_of_kernel(y, x).T
+        return torch.stack([sums])  # in memory of its own, which can be written to
+    return torch.stack([_sum_of_pieces(*rows) for rows in zip(x, y, strict=True)])
 
 
-def _of_kernel(grad: Tensor, x: Tensor) -> Tensor:
-    r"""(1, out, in), the gradient of the kernel of a convolution: a sum over rows."""
+def _gradient_of_kernel(grad: Tensor, x: Tensor) -> Tensor:
+    r"""(out, in), what a convolution's kernel gets of (1, n, out) and (1, n, in): a sum over rows."""
     shape = (grad.size(2), x.size(2), 1, 1)
-    product: Tensor = conv2d_weight(_pixels(x), shape, _pixels(grad))
-    return product.view(1, *shape[:2])
+    return conv2d_weight(_pixels(x), shape, _pixels(grad)).view(shape[:2])
+
+
+def _sum_of_pieces(x: Tensor, y: Tensor) -> Tensor:
+    r"""(a, b), of rows (n, a) and (n, b)."""
+    whole = x.size(0) // PIECE * PIECE
+    of_x, of_y = (t[:whole].reshape(-1, PIECE, t.size(1)) for t in (x, y))
+    return (of_x.mT @ of_y).sum(0) + x[whole:].mT @ y[whole:]
 
 
 def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
@@ -163,7 +165,7 @@ def _pixels(rows: Tensor) -> Tensor:
 
 
 def _are_many(rows: Tensor) -> bool:
-    return rows.dtype == torch.float32 and rows.size(-2) >= MANY_ROWS
+    return rows.dtype == torch.float32 and rows.size(-2) >= MANY_ROWS and rows.size(0) > 0
 
 
 def _sums_pay(x: Tensor, y: Tensor) -> bool:

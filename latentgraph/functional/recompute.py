@@ -109,7 +109,7 @@ class _Gradients:
         )
         return *self.of_inputs, *of_weights
 
-    # What a chunk needs is freed with these two calls, before the next one needs as much.
+    # What a chunk needs is freed when one of these two returns, before the next one needs as much.
 
     def _pull_decode(
         self, span: Span, message: Message, grad_message: Message, grad_out: Tensor, check: bool

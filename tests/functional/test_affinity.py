@@ -29,6 +29,12 @@ def test_rows_over_the_length_of_others() -> None:
     assert_equal(of_other, torch.tensor([[-0.288, -0.384], [0.0, 0.0], [0.0, 0.0]]))
 
 
+def test_large_rows_over_the_length_of_nothing_have_finite_gradients() -> None:
+    x, nothing = torch.full((1, 2), 1e4), torch.zeros(1, 3, requires_grad=True)
+    (found,) = torch.autograd.grad(over_length_of(x, nothing).sum(), nothing)
+    assert found.eq(0).all()
+
+
 def test_gradients_of_rows_over_the_length_of_others() -> None:
     x, other = (torch.randn(5, c, dtype=torch.float64, requires_grad=True) for c in (3, 2))
     assert torch.autograd.gradcheck(over_length_of, (x, other))
@@ -112,6 +118,14 @@ def test_cosine_softmax_weighs_by_the_angle(temperature) -> None:
     z = torch.randn(3, 5, 7, dtype=torch.float64)
     cosine = torch.cosine_similarity(z.unsqueeze(2), z.unsqueeze(1), dim=-1)
     assert_equal(LF.cosine_softmax(z, temperature), (cosine / temperature).softmax(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_the_dtype_of_a_temperature_is_no_matter(dtype) -> None:
+    z = torch.randn(3, 7, 5)
+    out = LF.cosine_softmax(z, torch.tensor([0.5], dtype=dtype))
+    assert out.dtype == torch.float32
+    assert_equal(out, LF.cosine_softmax(z, 0.5))
 
 
 def test_cosine_softmax_of_a_dead_latent_is_even() -> None:

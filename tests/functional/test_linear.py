@@ -97,8 +97,9 @@ def test_maps_whose_channels_come_first_in_memory(rows: int) -> None:
     assert_equal(linear(x, weight, bias), x.double() @ weight.T.double() + bias.double())
 
 
-def test_second_gradients_of_all_inputs() -> None:
-    given = [torch.randn(*MANY, IN), *weights()]
+@pytest.mark.parametrize("rows", [MANY, (3, MANY[0] // 2)])
+def test_second_gradients_of_all_inputs(rows: tuple[int, ...]) -> None:
+    given = [torch.randn(*rows, IN), *weights()]
 
     def second(tensors: list[Tensor]) -> list[Tensor]:
         leaves = [t.detach().requires_grad_() for t in tensors]
@@ -107,6 +108,28 @@ def test_second_gradients_of_all_inputs() -> None:
         return list(torch.autograd.grad([g.pow(2).mean() for g in first], leaves))
 
     assert_all_equal(second(given), second([t.double() for t in given]))
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_batched_gradients(rows: tuple[int, ...], num_threads: int) -> None:
+    given = [t.requires_grad_() for t in (torch.randn(*rows, IN), *weights())]
+    grads = torch.randn(3, *rows, OUT)
+    with threads(num_threads):
+        y = linear(*given)
+        batched = torch.autograd.grad(y, given, grads, retain_graph=True, is_grads_batched=True)
+        one_by_one = [torch.autograd.grad(y, given, grad, retain_graph=True) for grad in grads]
+    assert_all_equal(batched, [torch.stack(each) for each in zip(*one_by_one, strict=True)])
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_only_what_gradients_of_a_product_need_is_kept(rows: tuple[int, ...]) -> None:
+    for i in (0, 1):
+        given = [torch.randn(*rows, IN), weights()[0]]
+        given[i] = given[i].requires_grad_() * 1
+        y = linear(*given)
+        given[i].mul_(2)  # whose own gradient it does not change
+        y.sum().backward()
 
 
 def test_functions_of_functions_of_many_rows() -> None:
@@ -171,6 +194,17 @@ def test_products_of_many_rows_keep_six_digits(
     with threads(num_threads):
         product = over_rows(x, y)
     assert_equal(product, x.double().mT @ y.double(), 1e-6)
+
+
+@pytest.mark.parametrize("rows", [FEW[0], MANY_ROWS + 5, MANY[0]])
+@pytest.mark.parametrize("columns", [(IN, OUT), (OUT, IN)])
+def test_sums_over_rows_have_memory_of_their_own(rows: int, columns: tuple[int, int]) -> None:
+    x, y = (torch.randn(1, rows, c, requires_grad=True) for c in columns)
+    for product in (over_rows(x, y), over_rows(x.detach(), y.detach())):
+        assert product.is_contiguous()
+        product *= 2
+    (found,) = torch.autograd.grad(over_rows(x, y).mul_(2).sum(), x)
+    assert_equal(found, 2 * y.double().sum(2, keepdim=True).expand_as(x))
 
 
 def test_gradients_lie_in_memory_as_their_rows_do() -> None:
