@@ -18,14 +18,14 @@ HEAD = """# LatentGNN, GlobalContext and their peers
 `make bench`: {environment}
 
 Every entry runs in a process of its own, forward passes alone in one that never trains: one that
-did gives less of its memory back, which shortens those of some entries. Two that are compared take
-turns after a warm-up call; times are medians with quartiles, and ratios medians of the ratios of
-the pairs. Short calls come in bursts of {burst:.0f} ms. Memory is what a call holds at its peak above what was there before it, x
-and in training the gradient of the output; where it says extra, output and gradient of x do not
-count. Deviations are from float64: the largest of the output over its largest entry, in training
-also the length of that of the gradient of x over the length of the gradient, but for one node in
-10,000, as rounding may take a ReLU to the other side of zero. Parameters are random. Forward passes
-are without gradients.
+did gives less of its memory back, which shortens those of some entries. Two that are compared
+take turns after a warm-up call; times are medians with quartiles, and ratios medians of the
+ratios of the pairs. Short calls come in bursts of {burst:.0f} ms. Memory is what a call holds at
+its peak above what was there before it, x and in training the gradient of the output; where it
+says extra, output and gradient of x do not count. Deviations are from float64: the largest of the
+output over its largest entry, in training also the length of that of the gradient of x over the
+length of the gradient, but for one node in 10,000, as rounding may take a ReLU to the other side
+of zero. Parameters are random. Forward passes are without gradients.
 
 The authors' composition has batch norms in eval mode, so that LatentGNN with batch norm in eval
 computes the same with the same weights; LatentGNN alone has layer norms.

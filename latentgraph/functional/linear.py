@@ -139,9 +139,10 @@ def _sums_over_rows(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradient_of_kernel(grad: Tensor, x: Tensor) -> Tensor:
-    r"""(out, in), what a convolution's kernel gets of (1, n, out) and (1, n, in): a sum over rows."""
+    r"""(out, in), what the kernel of a convolution gets of (1, n, out) and (1, n, in)."""
     shape = (grad.size(2), x.size(2), 1, 1)
-    return conv2d_weight(_pixels(x), shape, _pixels(grad)).view(shape[:2])
+    kernel: Tensor = conv2d_weight(_pixels(x), shape, _pixels(grad))
+    return kernel.view(shape[:2])
 
 
 def _sum_of_pieces(x: Tensor, y: Tensor) -> Tensor:
