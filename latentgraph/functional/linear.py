@@ -36,10 +36,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
-    y: Tensor
     if _pays(x, weight.size(0)) and not is_transformed():
         product = _Linear.apply if torch.is_grad_enabled() else _convolution
-        y = product(x, weight, bias)
+        y: Tensor = product(x, weight, bias)
         return y
     if _is_narrow(x, weight):
         return _narrow(x, weight, bias)

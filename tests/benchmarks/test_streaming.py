@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.streaming import plan
+from benchmarks.streaming import duel, plan
 from benchmarks.streaming.cases import Case
 from benchmarks.streaming.checks import Check, checks
 from benchmarks.streaming.composition import BatchNorm, Composition, random_running_statistics
-from benchmarks.streaming.duel import Duel, Run
+from benchmarks.streaming.duel import Duel, Run, Workers
 from benchmarks.streaming.entries import AUTHORS, ENTRIES, LATENT_PEERS, OURS, PRODUCTS
 from benchmarks.streaming.exact import GraphByGraph, deviation, deviation_of_gradient
 from benchmarks.streaming.plots import draw_plots
@@ -163,3 +163,22 @@ def test_results_are_kept_and_written(tmp_path: Path) -> None:
 )
 def test_verdicts(check: Check, verdict: str) -> None:
     assert check.verdict == verdict
+
+
+def test_forward_passes_have_a_process_that_never_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        def __init__(self, run: Run, threads: int) -> None:
+            self.run, self.closed = run, False
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(duel, "Worker", Process)
+    forward, training = (Run(OURS, GRAPH.name, mode) for mode in ("forward", "training"))
+    pool = Workers(2)
+    first = pool.of(forward)
+    assert pool.of(training) is not first
+    assert pool.of(forward) is first
+    pool.drop(forward)
+    assert first.closed
+    assert pool.of(forward) is not first
