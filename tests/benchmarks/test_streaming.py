@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.streaming import duel, plan
+from benchmarks.streaming import plan
 from benchmarks.streaming.cases import Case
 from benchmarks.streaming.checks import Check, checks
 from benchmarks.streaming.composition import BatchNorm, Composition, random_running_statistics
@@ -173,7 +173,7 @@ def test_forward_passes_have_a_process_that_never_trains(monkeypatch: pytest.Mon
         def close(self) -> None:
             self.closed = True
 
-    monkeypatch.setattr(duel, "Worker", Process)
+    monkeypatch.setattr("benchmarks.streaming.duel.Worker", Process)
     forward, training = (Run(OURS, GRAPH.name, mode) for mode in ("forward", "training"))
     pool = Workers(2)
     first = pool.of(forward)
