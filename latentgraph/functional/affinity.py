@@ -15,7 +15,7 @@ from latentgraph.functional.checks import check_rows, check_temperature, check_t
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import sum_nodes, to_nodes
-from latentgraph.functional.tracing import is_traced
+from latentgraph.functional.tracing import is_followed
 
 __all__ = ["cosine_softmax", "l2", "l2_over_nodes", "softmax_over_nodes"]
 
@@ -42,7 +42,7 @@ def l2(x: Tensor, dim: int = -1) -> Tensor:
     """
     check_tensors(x=x)
     x = wide(x)
-    if is_traced(x):  # compilers write gradients as short themselves
+    if is_followed(x):
         return x * inverse_length(x, dim)
     result: Tensor = _UnitLength.apply(x, dim)  # type: ignore[no-untyped-call]
     return result
@@ -62,15 +62,17 @@ class _UnitLength(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, y, inverse = ctx.saved_tensors
+        of_x = grad * y
+        along = of_x.sum(ctx.dim, keepdim=True) * (inverse < 1 / EPS)
         if torch.is_grad_enabled():
-            inverse = inverse_length(x, ctx.dim)
-        along = (grad * y).sum(ctx.dim, keepdim=True) * (inverse < 1 / EPS)
-        return torch.addcmul(grad, y, along, value=-1) * inverse, None
+            return (grad - y * along) * inverse_length(x, ctx.dim), None
+        # In memory that is in the caches, as new one is not.
+        return of_x.copy_(grad).addcmul_(y, along, value=-1).mul_(inverse), None
 
 
 def over_length_of(x: Tensor, other: Tensor) -> Tensor:
     r"""Each row of ``x`` over the length of the same row of ``other``, as :func:`l2` has it."""
-    if is_traced(x):
+    if is_followed(x):
         return x * inverse_length(other, -1)
     result: Tensor = _OverLength.apply(x, other)  # type: ignore[no-untyped-call]
     return result
@@ -89,10 +91,13 @@ class _OverLength(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         y, other, inverse = ctx.saved_tensors
+        of_x = grad * y
+        along = of_x.sum(-1, keepdim=True) * (inverse < 1 / EPS)
         if torch.is_grad_enabled():
             inverse = inverse_length(other, -1)
-        along = (grad * y).sum(-1, keepdim=True) * (inverse < 1 / EPS)
-        return grad * inverse, other * (-along * inverse.square())
+            return grad * inverse, other * (-along * inverse.square())
+        of_other = other * along.mul_(inverse).mul_(inverse).neg_()
+        return of_x.copy_(grad).mul_(inverse), of_other
 
 
 def inverse_length(x: Tensor, dim: int) -> Tensor:
@@ -110,7 +115,7 @@ def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tenso
     r"""(B, d), the squared length of each column of (N, d) or (B, n, d) within each graph."""
     if batch is None:
         weight = weight if weight.dim() == 3 else weight.unsqueeze(0)
-        if is_traced(weight):
+        if is_followed(weight):
             return (weight * weight).sum(1)
         result: Tensor = _SumSquares.apply(weight)  # type: ignore[no-untyped-call]
         return result

@@ -19,3 +19,8 @@ def is_traced(x: Tensor) -> bool:
 def is_transformed() -> bool:
     r"""Whether torch.func, or a dual number, wants derivatives that a function of ours has not."""
     return fwAD._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def is_followed(x: Tensor) -> bool:
+    r"""Whether either follows this call, and wants torch's own functions."""
+    return is_traced(x) or is_transformed()

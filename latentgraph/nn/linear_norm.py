@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from latentgraph.functional.linear import linear
 from latentgraph.functional.precision import wide
-from latentgraph.functional.tracing import is_traced, is_transformed
+from latentgraph.functional.tracing import is_followed
 from latentgraph.nn.batch_norm import batch_norm, needs_all_rows
 
 Norm = Literal["layer_norm", "batch_norm"]
@@ -127,8 +127,7 @@ class RowFunction:
         return tuple(t for t in listed if t is not None)
 
     def __call__(self, x: Tensor) -> Tensor:
-        followed = torch.is_grad_enabled() or is_traced(x) or is_transformed()
-        if self.layer_norm is None or followed:
+        if self.layer_norm is None or torch.is_grad_enabled() or is_followed(x):
             return self._normalized(linear(x, self.weight, self.bias))
         if self._centered is None:
             bias = None if self.bias is None else _centered(self.bias)

@@ -55,6 +55,19 @@ def test_gradients_and_their_gradients(name, chunk_size) -> None:
 
 
 @every_block
+def test_gradients_of_many_outputs_at_once_and_by_torch_func(name) -> None:
+    made = block(name)
+    x = nodes((7,)).x.requires_grad_()
+    directions = torch.randn(3, *x.shape, dtype=x.dtype)
+    one_by_one = torch.stack([torch.autograd.grad(made(x), x, d)[0] for d in directions])
+    assert_equal(torch.autograd.grad(made(x), x, directions, is_grads_batched=True)[0], one_by_one)
+    _, pulled = torch.func.vjp(made, x.detach())
+    assert_equal(torch.func.vmap(pulled)(directions)[0], one_by_one)
+    _, pushed = torch.func.jvp(made, (x.detach(),), (directions[0],))
+    assert_equal((pushed * directions[1]).sum(), (one_by_one[1] * directions[0]).sum())
+
+
+@every_block
 @pytest.mark.parametrize("frozen", [False, True])
 def test_parameters_may_be_given_for_one_call(name, frozen) -> None:
     made = block(name).requires_grad_(not frozen)
