@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentgraph.functional.bipartite import sum_squares
 from latentgraph.functional.checks import check_rows, check_temperature, check_tensors
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
@@ -119,7 +120,7 @@ def sum_squares_over_nodes(weight: Tensor, batch: Ragged | None = None) -> Tenso
             return (weight * weight).sum(1)
         result: Tensor = _SumSquares.apply(weight)  # type: ignore[no-untyped-call]
         return result
-    return sum_nodes(weight * weight, batch)
+    return sum_squares(weight, batch)
 
 
 class _SumSquares(torch.autograd.Function):

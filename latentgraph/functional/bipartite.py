@@ -91,6 +91,13 @@ def latent_to_visible(z: Tensor, weight: Tensor, batch: Tensor | Ragged | None =
     return sums
 
 
+def sum_squares(weight: Tensor, batch: Ragged) -> Tensor:
+    r"""(B, d), the squares of edge weights (N, d) summed over the nodes of each graph."""
+    check_no_tangents(weight)
+    sums: Tensor = _sum_squares(weight, batch.batch, batch.batch_size, batch.plan)
+    return sums
+
+
 def _known(batch: Ragged, *widths: int) -> tuple[Tensor, int, list[Tensor]]:
     r"""What the operators are told of the graphs; sums weighted by one number need no buckets."""
     return batch.batch, batch.batch_size, batch.pieces if 1 in widths else batch.plan
@@ -136,11 +143,30 @@ def _visible_to_latent(
                 sent, rows = (_by_graph(t[nodes], len(z[graphs])) for t in (weight, x))
                 z[graphs] = over_rows(sent, rows)
             else:
-                repeated = nodes[:, 1:] == nodes[:, :-1]
-                sent = weight[nodes]
-                sent[:, 1:].masked_fill_(repeated.unsqueeze(2), 0)
-                z[graphs] = sent.mT @ x[nodes]
+                z[graphs] = _padded(weight, nodes).mT @ x[nodes]
         return z
+
+
+def _padded(weight: Tensor, nodes: Tensor) -> Tensor:
+    r"""(g, L, d), the weights of the nodes of graphs, zero where these are repeated."""
+    repeated = nodes[:, 1:] == nodes[:, :-1]
+    sent = weight[nodes]
+    sent[:, 1:].masked_fill_(repeated.unsqueeze(2), 0)
+    return sent
+
+
+@torch.library.custom_op("latentgraph::sum_squares", mutates_args=())
+def _sum_squares(weight: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    order, groups = _groups(batch, batch_size, plan)
+    if order.numel():
+        weight = weight.index_select(0, order)
+    sums = weight.new_zeros(batch_size, weight.size(1))
+    for graphs, nodes in groups:
+        if isinstance(nodes, slice):
+            sums[graphs] = _by_graph(weight[nodes], len(sums[graphs])).square().sum(1)
+        else:
+            sums[graphs] = _padded(weight, nodes).square_().sum(1)
+    return sums
 
 
 @torch.library.custom_op("latentgraph::latent_to_visible", mutates_args=())
@@ -179,6 +205,11 @@ def _(weight: Tensor, z: Tensor, batch: Tensor, batch_size: int, plan: list[Tens
     return z.new_empty(weight.size(0), z.size(2))
 
 
+@_sum_squares.register_fake
+def _(weight: Tensor, batch: Tensor, batch_size: int, plan: list[Tensor]) -> Tensor:
+    return weight.new_empty(batch_size, weight.size(1))
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     weight, features, batch, batch_size, plan = inputs
     ctx.save_for_backward(weight, features)
@@ -208,6 +239,19 @@ def _latent_to_visible_backward(ctx: Any, grad: Tensor) -> Gradients:
     return grad_weight, grad_z, None, None, [None for _ in ctx.membership[2]]
 
 
+def _keep_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    weight, *membership = inputs
+    ctx.save_for_backward(weight)
+    ctx.membership = membership
+
+
+def _sum_squares_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, list[None]]:
+    (weight,) = ctx.saved_tensors
+    batch, _, plan = ctx.membership
+    return weight * (2 * grad).index_select(0, batch), None, None, [None for _ in plan]
+
+
+_sum_squares.register_autograd(_sum_squares_backward, setup_context=_keep_weight)
 _visible_to_latent.register_autograd(_visible_to_latent_backward, setup_context=_keep)
 _latent_to_visible.register_autograd(_latent_to_visible_backward, setup_context=_keep)
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from latentgraph import functional as LF
 from latentgraph.functional import Ragged
+from latentgraph.functional.bipartite import sum_squares
 
 D, C = 3, 5
 
@@ -95,6 +96,17 @@ def test_sum_nodes_and_to_nodes(sizes) -> None:
     assert_equal(LF.to_nodes(total) + x.new_zeros(5, 2, C), total.unsqueeze(1).expand(5, 2, C))
 
 
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("in_order", [True, False])
+def test_sum_squares(name, in_order) -> None:
+    _, weight, z, batch = operands(SIZES[name], in_order)
+    found = sum_squares(weight, Ragged(batch, len(z)))
+    assert_equal(found, weight.new_zeros(found.shape).index_add(0, batch, weight.square()))
+    gradient = torch.randn_like(found)
+    (of_weight,) = torch.autograd.grad(found, weight, gradient)
+    assert_equal(of_weight, 2 * weight * gradient[batch])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("width", [1, C])
 def test_sums_of_many_nodes_are_not_rounded_on_the_way(width, dtype) -> None:
@@ -172,6 +184,8 @@ def test_operators_keep_the_contract_of_torch_library(name, widths, planned) -> 
     operators = torch.ops.latentgraph
     torch.library.opcheck(operators.visible_to_latent, (weight, x, batch, len(z), plan))
     torch.library.opcheck(operators.latent_to_visible, (weight, z, batch, len(z), plan))
+    plan = ragged.plan if planned else []
+    torch.library.opcheck(operators.sum_squares, (weight, batch, len(z), plan))
 
 
 @pytest.mark.parametrize(("num_nodes", "num_graphs"), [(53, 3), (61, 29)])
