@@ -32,6 +32,7 @@ class Check:
         bar: that it must reach.
         goal: that it should reach.
         at_least: whether it must be no less than the bar, or no more.
+        missing: cases that the figure should be of, and is not, since they were not measured.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Check:
     bar: float
     goal: float | None = None
     at_least: bool = True
+    missing: tuple[str, ...] = ()
 
     def reaches(self, limit: float) -> bool:
         r"""Whether the figure is on the right side of a limit."""
@@ -53,7 +55,8 @@ class Check:
             return "not measured"
         if not self.reaches(self.bar):
             return "no"
-        return "yes" if self.goal is None else "goal" if self.reaches(self.goal) else "bar"
+        reached = "yes" if self.goal is None else "goal" if self.reaches(self.goal) else "bar"
+        return ", ".join([reached, *(f"{case} not measured" for case in self.missing)])
 
 
 def checks(results: Results) -> Iterator[Check]:
@@ -118,18 +121,20 @@ def _faster_and_smaller(results: Results, ours: str, rivals: tuple[str, ...]) ->
     for rival in rivals:
         for what, figure in figures:
             found: list[tuple[float, str]] = []
-            missing = False
+            missing: list[str] = []
             for case in map(cases.nodes, cases.NODE_COUNTS):
                 for duel in plan.against(ours, (rival,), case):
                     if case.num_nodes < 10_000 or duel not in planned or _failed(results, duel):
                         continue
                     value = figure(duel)
-                    missing |= value is None
-                    if value is not None:
-                        found.append((value, f"{case.name}, {duel.ours.mode}"))
+                    where = f"{case.name}, {duel.ours.mode}"
+                    if value is None:
+                        missing.append(where)
+                    else:
+                        found.append((value, where))
             least, where = min(found, default=(None, "nowhere"))
             name = f"{ours} against {rival}, N from 10000: {what}, least at {where}"
-            yield Check(name, None if missing else least, 1.0)
+            yield Check(name, least, 1.0, missing=tuple(missing))
 
 
 def _any_size(results: Results) -> Iterator[Check]:
