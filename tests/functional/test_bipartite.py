@@ -16,6 +16,7 @@ SIZES = {
     "equal": (7, 7, 7),
     "equal_of_one": (1, 1, 1),
     "many": tuple((i * i) % 7 for i in range(211)),
+    "many_alike": (4, 5) * 31,
     "many_equal": (3,) * 211,
     "many_and_a_large_one": (*(1 + i % 3 for i in range(210)), 401),
     "large": (521, 3, 3, 0, 523),
