@@ -22,6 +22,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, enabled=False)
 
 
+def is_float16(x: Tensor) -> bool:
+    r"""Whether products of ``x`` are of float16, in which nothing is above 65,504."""
+    autocast = autocast_of(x)
+    return (autocast["dtype"] if autocast["enabled"] else x.dtype) == torch.float16
+
+
 def autocast_of(x: Tensor) -> dict[str, Any]:
     r"""The autocast that is on; without its cache, which forgets that a weight needs a gradient."""
     device_type = _autocast_device(x)

@@ -19,7 +19,7 @@ from latentgraph.functional.affinity import (
 )
 from latentgraph.functional.linear import linear
 from latentgraph.functional.passes import Message
-from latentgraph.functional.precision import full_precision
+from latentgraph.functional.precision import full_precision, is_float16
 from latentgraph.functional.shards import sum_over_shards
 from latentgraph.nn.latent_kernel import Kernel
 from latentgraph.nn.linear_norm import LinearNorm, RowFunction
@@ -106,11 +106,19 @@ class LatentSteps:
             ]
         if self.up_folds:
             return self.up.follow(sum(received[1:], received[0]))
+        if self.block.mode == "symmetric" and is_float16(x):
+            # V is a sum over all nodes here, which may be more than float16 can hold.
+            with full_precision(x):
+                return self.way_up(received)
+        return self.way_up([v.to(x.dtype) for v in received])
+
+    def way_up(self, received: list[Tensor]) -> Tensor:
+        r"""The graph convolutions of V, and W_up, in the dtype of V."""
         if self.convs:
             pairs = zip(self.convs, received, strict=True)
-            received = [conv(v.to(x.dtype)).relu() for conv, v in pairs]
+            received = [conv(v).relu().to(v.dtype) for conv, v in pairs]
         together = received[0] if len(received) == 1 else torch.cat(received, -1)
-        return self.up(together.to(x.dtype))
+        return self.up(together)
 
     def send(self, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
         r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""

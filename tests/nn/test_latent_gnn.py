@@ -355,9 +355,12 @@ def test_dead_latents_and_silent_nodes_give_zero_messages_and_finite_gradients(m
 
 @pytest.mark.parametrize("mode", ["asymmetric", "symmetric"])
 @pytest.mark.parametrize("chunk_size", [None, 10**6])
-def test_many_half_precision_nodes_neither_overflow_nor_drift(mode, chunk_size) -> None:
+@pytest.mark.parametrize("latent_dims", [(2,), (3,)], ids=["folded", "unfolded"])
+def test_many_half_precision_nodes_neither_overflow_nor_drift(
+    mode, chunk_size, latent_dims
+) -> None:
     made = randomized(
-        LatentGNN(8, (3,), reduction=2, mode=mode, chunk_size=chunk_size), torch.float16
+        LatentGNN(8, latent_dims, reduction=2, mode=mode, chunk_size=chunk_size), torch.float16
     )
     with torch.no_grad():
         for psi in (made.kernels[0].psi_v2l, made.kernels[0].psi_l2v):
@@ -372,6 +375,24 @@ def test_many_half_precision_nodes_neither_overflow_nor_drift(mode, chunk_size) 
         sent = expected.kernels[0].P.T @ torch.ones(70_000, 1).double()
         assert sent.max() > torch.finfo(torch.float16).max / 2
     assert_equal(out, expected.out)
+
+
+@pytest.mark.parametrize("graph_conv", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_sums_of_symmetric_mode_do_not_overflow_on_the_way_up(autocast, graph_conv) -> None:
+    made = randomized(
+        LatentGNN(8, (3,), 2, "symmetric", graph_conv=graph_conv, mixing="none"), torch.float32
+    )
+    with torch.no_grad():
+        made.visible.norm.bias.mul_(5)  # so that all q point in one direction
+    x = torch.randn(8) + torch.randn(300_007, 8) / 16
+    expected = made(x)
+    if autocast:
+        with torch.autocast("cpu", torch.float16):
+            out = made(x)
+    else:
+        out = made.half()(x.half())
+    assert_equal(out.half(), expected)
 
 
 @pytest.mark.parametrize(
