@@ -3,7 +3,7 @@ r"""Products of rows with a matrix, and of rows with rows.
 Many rows on a processor go to oneDNN, which torch asks for convolutions alone, as the pixels of a
 map: on AMD's processors it uses wider instructions than MKL, which takes the other products. There
 MKL reads rows that are not in the caches far slower when a product has one column than when it has
-two.
+two. Whole maps of many channels, which come first in their memory, stay as they are on that way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from latentgraph.functional.precision import full_precision
 from latentgraph.functional.tracing import is_traced, is_transformed
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
+MANY_CHANNELS = 512  # of a map, before or after, from which on oneDNN is ahead of MKL there too
 MANY_NUMBERS = 2**20  # beside a single row or column, from which on they may not be in the caches
 PIECE, MANY_ROWS = 1_024, 4_096  # rows that are summed at once, and from which on in pieces
 
@@ -27,12 +28,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     r""":math:`x W^\top + b` in the dtype of ``x``, or in autocast's.
 
     :func:`torch.nn.functional.linear` copies several graphs whose channels come first in memory
-    into rows; a batched product takes them as they are.
+    into rows; a batched product takes them as they are, and gives rows.
 
     Args:
         x: (N, in) or (B, n, in), in any strides.
         weight: (out, in).
         bias: (out,).
+
+    Returns:
+        (N, out) or (B, n, out), contiguous, or with the channels first in memory where they are so
+        in ``x`` and many.
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
@@ -46,6 +51,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
     y = torch.bmm(x, weight.T.expand(x.size(0), -1, -1))
     return y if bias is None else y + bias
+
+
+def laid_out_as(like: Tensor, x: Tensor) -> Tensor:
+    r"""``x``, (B, n, a), with its channels first in memory if ``like`` has many that are so."""
+    first = _are_maps(like) and like.size(2) >= MANY_CHANNELS
+    return x.mT.contiguous().mT if first else x
+
+
+def channels_first(x: Tensor) -> bool:
+    r"""Whether these are whole maps, (B, n, c), in a memory where the channels come first."""
+    return x.dim() == 3 and x.mT.is_contiguous() and not x.is_contiguous()
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -64,18 +80,18 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         needs_x, needs_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
+        ctx.channels_first = channels_first(x)
         return _convolution(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        grad = grad.contiguous()
-        rows = grad.reshape(1, -1, grad.size(-1))
+        grad = grad.mT.contiguous().mT if ctx.channels_first else grad.contiguous()
         with full_precision(grad):  # here, since backward() may be called inside autocast
             return (
                 None if weight is None else linear(grad, weight.T),
-                None if x is None else over_rows(rows, x.reshape(1, -1, x.size(-1))).squeeze(0),
-                rows.sum((0, 1)) if ctx.needs_input_grad[2] else None,
+                None if x is None else _over_all_rows(grad, x),
+                grad.sum(tuple(range(grad.dim() - 1))) if ctx.needs_input_grad[2] else None,
             )
 
 
@@ -96,7 +112,7 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     are taken forward or of many functions at once, get the product as it is.
     """
     product: Tensor
-    if not is_traced(x) and not is_transformed() and (_are_many(x) or _sums_pay(x, y)):
+    if not is_traced(x) and not is_transformed() and (_are_many(x) or _one_sum_pays(x, y)):
         sums = _OverRows.apply if torch.is_grad_enabled() else _sums_over_rows
         product = sums(x, y)
     elif x.size(0) == 1:
@@ -104,6 +120,15 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     else:
         product = x.mT @ y
     return product
+
+
+def _over_all_rows(x: Tensor, y: Tensor) -> Tensor:
+    r""":math:`X^\top Y` of all graphs together, (a, b), of which both are rows or both are maps."""
+    if not channels_first(x):
+        return over_rows(*(t.reshape(1, -1, t.size(-1)) for t in (x, y))).squeeze(0)
+    if is_transformed() or not _sums_pay(x, y):
+        return over_rows(x, y).sum(0)
+    return _sums_of_kernel(x, y)
 
 
 class _OverRows(torch.autograd.Function):
@@ -129,16 +154,19 @@ class _OverRows(torch.autograd.Function):
 
 def _sums_over_rows(x: Tensor, y: Tensor) -> Tensor:
     r"""(B, a, b), of rows (B, n, a) and (B, n, b)."""
-    if _sums_pay(x, y):
-        # The wider rows as the gradient: the other way round takes oneDNN up to five times as long.
-        wider_first = x.size(2) >= y.size(2)
-        sums = _gradient_of_kernel(x, y) if wider_first else _gradient_of_kernel(y, x).T
-        return torch.stack([sums])  # in memory of its own, which can be written to
+    if _one_sum_pays(x, y):
+        return torch.stack([_sums_of_kernel(x, y)])  # in its own memory, which can be written to
     return torch.stack([_sum_of_pieces(*rows) for rows in zip(x, y, strict=True)])
 
 
+def _sums_of_kernel(x: Tensor, y: Tensor) -> Tensor:
+    r"""(a, b), the wider rows as the gradient: else oneDNN takes up to five times as long."""
+    wider_first = x.size(2) >= y.size(2)
+    return _gradient_of_kernel(x, y) if wider_first else _gradient_of_kernel(y, x).T
+
+
 def _gradient_of_kernel(grad: Tensor, x: Tensor) -> Tensor:
-    r"""(out, in), what the kernel of a convolution gets of (1, n, out) and (1, n, in)."""
+    r"""(out, in), what the kernel of a convolution gets of (B, n, out) and (B, n, in)."""
     shape = (grad.size(2), x.size(2), 1, 1)
     kernel: Tensor = conv2d_weight(_pixels(x), shape, _pixels(grad))
     return kernel.view(shape[:2])
@@ -159,7 +187,9 @@ def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
 
 
 def _pixels(rows: Tensor) -> Tensor:
-    r"""Contiguous rows (..., c) as a channels-last map (1, c, 1, n)."""
+    r"""Contiguous rows (..., c) as a channels-last map (1, c, 1, n); maps as they are."""
+    if channels_first(rows):
+        return rows.mT.unsqueeze(2)
     size, c = rows.numel(), rows.size(-1)
     return rows.as_strided((1, c, 1, size // c), (size, 1, size, c))
 
@@ -168,10 +198,14 @@ def _are_many(rows: Tensor) -> bool:
     return rows.dtype == torch.float32 and rows.size(-2) >= MANY_ROWS and rows.size(0) > 0
 
 
+def _one_sum_pays(x: Tensor, y: Tensor) -> bool:
+    return x.size(0) == 1 and _sums_pay(x, y)
+
+
 def _sums_pay(x: Tensor, y: Tensor) -> bool:
     several_threads = torch.get_num_threads() > 1  # to a single one, oneDNN is no better than MKL
-    one_graph = x.shape[:-2].numel() == 1
-    return several_threads and one_graph and _pays(x, y.size(-1)) and _pays(y, x.size(-1))
+    alike = channels_first(x) == channels_first(y)
+    return several_threads and alike and _pays(x, y.size(-1)) and _pays(y, x.size(-1))
 
 
 def _is_narrow(x: Tensor, weight: Tensor) -> bool:
@@ -185,8 +219,9 @@ def _is_narrow(x: Tensor, weight: Tensor) -> bool:
 
 def _pays(x: Tensor, num_columns: int) -> bool:
     r"""Whether oneDNN is at hand for these rows (..., c), and so many columns are worth the way."""
+    deep = max(x.size(-1), num_columns) >= MANY_CHANNELS
     return (
-        _are_plain(x)
+        (_are_plain(x) or (deep and _are_maps(x)))
         and x.numel() * num_columns >= MANY_PRODUCTS
         and num_columns >= MANY_COLUMNS
         and torch.backends.mkldnn.is_available()
@@ -196,10 +231,18 @@ def _pays(x: Tensor, num_columns: int) -> bool:
 
 def _are_plain(x: Tensor) -> bool:
     r"""Whether these are rows of float32 on a processor, whose product stays float32."""
+    return _are_floats(x) and x.is_contiguous()
+
+
+def _are_maps(x: Tensor) -> bool:
+    r"""Whether these are maps of float32, channels first, whose product stays float32."""
+    return _are_floats(x) and channels_first(x)
+
+
+def _are_floats(x: Tensor) -> bool:
     return (
         not is_traced(x)  # first, since a compiler keeps what was asked of sizes
         and x.is_cpu
         and x.dtype == torch.float32
-        and x.is_contiguous()
         and not torch.is_autocast_enabled("cpu")
     )

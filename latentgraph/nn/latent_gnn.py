@@ -60,7 +60,7 @@ class LatentGNN(nn.Module):
     visible to latent  :math:`N D c`
     mixing             :math:`2 B c \sum_m d_m^2`, or 0 with ``"none"``
     back and up        :math:`N D c + N M c C`, or :math:`N D C + B D c C` where :math:`W_{up}` is
-                       applied to the latent nodes, as it is if :math:`D C < D c + M c C`
+                       applied to the latent nodes, as it is if :math:`2 D C < D c + M c C`
     ``votes``          :math:`2 N C (a - 1)`
     ``graph_conv``     :math:`N M c^2`; it keeps :math:`W_{up}` on the visible nodes
     =================  ==================================================================

@@ -17,7 +17,7 @@ from latentgraph.functional.affinity import (
     over_lengths,
     sum_squares_over_nodes,
 )
-from latentgraph.functional.linear import linear
+from latentgraph.functional.linear import laid_out_as, linear
 from latentgraph.functional.passes import Message
 from latentgraph.functional.precision import full_precision, is_float16
 from latentgraph.functional.shards import sum_over_shards
@@ -66,7 +66,7 @@ class LatentSteps:
         self.needs_all_nodes = any(m.needs_all_rows for m in modules)
         self.sent: tuple[Tensor, list[Tensor]] | None = None
         self.was_read: list[Tensor] | None = None
-        self.up_folds = not self.convs and d * channels < unfolded
+        self.up_folds = not self.convs and 2 * d * channels < unfolded
 
     def passes(self) -> Passes:
         functions = [self.visible, self.latent, *self.psi_v2l, *self.psi_l2v, *self.convs, self.up]
@@ -109,22 +109,22 @@ class LatentSteps:
         if self.block.mode == "symmetric" and is_float16(x):
             # V is a sum over all nodes here, which may be more than float16 can hold.
             with full_precision(x):
-                return self.way_up(received)
-        return self.way_up([v.to(x.dtype) for v in received])
+                return self.way_up(received, x)
+        return self.way_up([v.to(x.dtype) for v in received], x)
 
-    def way_up(self, received: list[Tensor]) -> Tensor:
+    def way_up(self, received: list[Tensor], x: Tensor) -> Tensor:
         r"""The graph convolutions of V, and W_up, in the dtype of V."""
         if self.convs:
             pairs = zip(self.convs, received, strict=True)
             received = [conv(v).relu().to(v.dtype) for conv, v in pairs]
         together = received[0] if len(received) == 1 else torch.cat(received, -1)
-        return self.up(together)
+        return self.up(together if self.up.gives_rows(x) else laid_out_as(x, together))
 
     def send(self, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
         r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""
         if self.sent is not None:
             return self.sent
-        q = LF.l2(self.visible(chunk.x))
+        q = LF.l2(self.visible(chunk.x).contiguous())
         with full_precision(q):
             seen = self.beside(q, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_v2l]
@@ -140,7 +140,7 @@ class LatentSteps:
             return self.sent[1]
         if self.was_read is not None:
             return self.was_read
-        k = LF.l2(self.latent(chunk.x))
+        k = LF.l2(self.latent(chunk.x).contiguous())
         with full_precision(k):
             seen = self.beside(k, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_l2v]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from latentgraph.functional.linear import linear
+from latentgraph.functional.linear import channels_first, linear
 from latentgraph.functional.precision import wide
 from latentgraph.functional.tracing import is_followed
 from latentgraph.nn.batch_norm import batch_norm, needs_all_rows
@@ -126,8 +126,12 @@ class RowFunction:
             listed += self.batch_norm.parameters()
         return tuple(t for t in listed if t is not None)
 
+    def gives_rows(self, x: Tensor) -> bool:
+        r"""Whether the output is contiguous whatever ``x`` is, as that of torch's layer norm."""
+        return self.layer_norm is not None and (torch.is_grad_enabled() or is_followed(x))
+
     def __call__(self, x: Tensor) -> Tensor:
-        if self.layer_norm is None or torch.is_grad_enabled() or is_followed(x):
+        if self.layer_norm is None or self.gives_rows(x):
             return self._normalized(linear(x, self.weight, self.bias))
         if self._centered is None:
             bias = None if self.bias is None else _centered(self.bias)
@@ -159,6 +163,9 @@ def _centered(weight: Tensor) -> Tensor:
 
 def _scaled_rows(y: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     r"""Layer norm of rows whose mean is zero, in their own memory."""
+    if channels_first(y):  # whose norm torch computes at a tenth of the speed
+        y.mul_(y.square().mean(-1, keepdim=True).add_(eps).rsqrt_())
+        return y.mul_(gain.to(y.dtype)).add_(shift.to(y.dtype))
     deviation = torch.linalg.vector_norm(y, dim=-1, keepdim=True).mul_(y.size(-1) ** -0.5)
     y.mul_(deviation.square_().add_(eps).rsqrt_())
     return torch.addcmul(shift.to(y.dtype), y, gain.to(y.dtype), out=y)

@@ -10,15 +10,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentgraph.functional.linear import (
+    MANY_CHANNELS,
     MANY_NUMBERS,
     MANY_PRODUCTS,
     MANY_ROWS,
+    channels_first,
+    laid_out_as,
     linear,
     over_rows,
 )
 
 IN, OUT = 37, 29
 FEW, MANY = (13,), (MANY_PRODUCTS // (IN * OUT) + 7,)
+DEEP, PIXELS = MANY_CHANNELS + 5, MANY_PRODUCTS // (2 * (MANY_CHANNELS + 5) * OUT) + 11
 MANY_COLUMN = MANY_NUMBERS // MANY[0] + 1  # as many beside a single one
 
 
@@ -34,6 +38,10 @@ def threads(count: int) -> Iterator[None]:
 
 def weights(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return torch.randn(OUT, IN, dtype=dtype), torch.randn(OUT, dtype=dtype)
+
+
+def deep_maps(columns: int, num_maps: int = 2) -> Tensor:
+    return torch.randn(num_maps, columns, 2 * PIXELS // num_maps).mT
 
 
 def values_and_gradients(given: list[Tensor], grad: Tensor) -> list[Tensor]:
@@ -81,12 +89,11 @@ def test_gradients_in_any_strides(rows: tuple[int, ...]) -> None:
         assert_all_equal(found, torch.autograd.grad(expected, exact, grad.double()))
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("rows", [FEW, MANY, "maps"])
 def test_rows_do_not_see_each_other(rows: tuple[int, ...]) -> None:
-    weight, bias = weights()
-    x = torch.randn(*rows, IN)
-    x[3], x[7] = torch.nan, torch.inf
-    y = linear(x, weight, bias)
+    x = deep_maps(DEEP, 1) if rows == "maps" else torch.randn(*rows, IN)
+    x[..., 3, :], x[..., 7, :] = torch.nan, torch.inf
+    y = linear(x, torch.randn(OUT, x.size(-1)), torch.randn(OUT)).flatten(0, -2)
     assert y.isfinite().all(1).logical_not().nonzero().squeeze(1).tolist() == [3, 7]
 
 
@@ -97,9 +104,47 @@ def test_maps_whose_channels_come_first_in_memory(rows: int) -> None:
     assert_equal(linear(x, weight, bias), x.double() @ weight.T.double() + bias.double())
 
 
-@pytest.mark.parametrize("rows", [MANY, (3, MANY[0] // 2)])
+@pytest.mark.parametrize("num_maps", [1, 2])
+@pytest.mark.parametrize("columns", [(DEEP, OUT), (OUT, DEEP)])
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_maps_of_many_channels_stay_as_they_are(
+    num_maps: int, columns: tuple[int, int], has_bias: bool, num_threads: int
+) -> None:
+    x, grad = (deep_maps(c, num_maps) for c in columns)
+    given = [x, torch.randn(columns[::-1]), torch.randn(columns[1])]
+    given = given if has_bias else given[:2]
+    exact = [t.double() for t in given]
+    with threads(num_threads):
+        found = [values_and_gradients(given, g) for g in (grad, grad.contiguous())]
+        without = linear(*given)
+    expected = values_and_gradients(exact, grad)
+    for each in found:
+        assert_all_equal(each, expected)
+    assert_equal(without, expected[0])
+    for maps in (without, *(tensor for each in found for tensor in each[:2])):
+        assert channels_first(maps)
+        assert not maps._is_view()
+
+
+@pytest.mark.parametrize("num_maps", [1, 2])
+def test_layouts(num_maps: int) -> None:
+    deep = deep_maps(DEEP, num_maps)
+    rows = torch.randn(*deep.shape[:-1], OUT)
+    assert channels_first(laid_out_as(deep, rows))
+    assert torch.equal(laid_out_as(deep, rows), rows)
+    for like in (deep[..., :OUT], deep_maps(OUT, num_maps), deep.contiguous(), deep.double()):
+        assert laid_out_as(like, rows) is rows
+    with torch.autocast("cpu"):
+        assert laid_out_as(deep, rows) is rows
+    assert not channels_first(deep[:, 1:])
+    assert not channels_first(rows)
+
+
+@pytest.mark.parametrize("rows", [MANY, (3, MANY[0] // 2), "maps"])
 def test_second_gradients_of_all_inputs(rows: tuple[int, ...]) -> None:
-    given = [torch.randn(*rows, IN), *weights()]
+    x = deep_maps(DEEP) if rows == "maps" else torch.randn(*rows, IN)
+    given = [x, torch.randn(OUT, x.size(-1)), torch.randn(OUT)]
 
     def second(tensors: list[Tensor]) -> list[Tensor]:
         leaves = [t.detach().requires_grad_() for t in tensors]
@@ -110,11 +155,12 @@ def test_second_gradients_of_all_inputs(rows: tuple[int, ...]) -> None:
     assert_all_equal(second(given), second([t.double() for t in given]))
 
 
-@pytest.mark.parametrize("rows", [FEW, MANY])
+@pytest.mark.parametrize("rows", [FEW, MANY, "maps"])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_batched_gradients(rows: tuple[int, ...], num_threads: int) -> None:
-    given = [t.requires_grad_() for t in (torch.randn(*rows, IN), *weights())]
-    grads = torch.randn(3, *rows, OUT)
+    x = deep_maps(DEEP) if rows == "maps" else torch.randn(*rows, IN)
+    given = [t.requires_grad_() for t in (x, torch.randn(OUT, x.size(-1)), torch.randn(OUT))]
+    grads = torch.randn(3, *x.shape[:-1], OUT)
     with threads(num_threads):
         y = linear(*given)
         batched = torch.autograd.grad(y, given, grads, retain_graph=True, is_grads_batched=True)
@@ -255,6 +301,18 @@ def test_kernels_by_number_of_rows() -> None:
                 over_rows(x.unsqueeze(0), y.unsqueeze(0))
         kernels.append(counter.get_flop_counts()["Global"].keys())
     assert kernels == [{aten.mm}, {aten.convolution, aten.convolution_backward}]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
+@pytest.mark.parametrize("columns", [DEEP, MANY_CHANNELS - 1])
+def test_kernels_by_number_of_channels(columns: int) -> None:
+    aten = torch.ops.aten
+    x, weight = deep_maps(columns).requires_grad_(), torch.randn(OUT, columns, requires_grad=True)
+    with FlopCounterMode(display=False) as counter, threads(2):
+        linear(x, weight).sum().backward()
+    by_convolution = {aten.convolution, aten.convolution_backward}
+    expected = by_convolution if columns == DEEP else {aten.bmm}
+    assert counter.get_flop_counts()["Global"].keys() == expected
 
 
 def test_backward_of_many_rows_inside_autocast() -> None:

@@ -50,7 +50,7 @@ def of_latent_gnn(block: LatentGNN, n: int, graphs: int) -> int:
     back = n * d * c + n * kernels * c * big
     if block.kernels[0].conv is not None:
         back += n * kernels * c * c
-    elif d * big < d * c + kernels * c * big:
+    elif 2 * d * big < d * c + kernels * c * big:
         back = n * d * big + graphs * d * c * big
     return seen + n * d * c + mixing + back
 

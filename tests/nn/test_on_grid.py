@@ -5,7 +5,7 @@ from samples import BLOCKS, CHANNELS, block
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentgraph.nn import OnGrid, grid_to_nodes, nodes_to_grid
+from latentgraph.nn import LatentGNN, OnGrid, grid_to_nodes, nodes_to_grid
 
 FORMATS = [
     pytest.param((11,), torch.contiguous_format, id="1-d"),
@@ -110,6 +110,40 @@ def test_no_copy_is_transposed(memory_format, name) -> None:
 @pytest.mark.parametrize("chunk_size", [80, 1000], ids=["two maps", "all maps"])
 def test_no_copy_is_transposed_where_a_chunk_has_several_maps(name, chunk_size) -> None:
     assert count_transposing_copies(name, torch.contiguous_format, chunk_size) == 0
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "batch_norm", None])
+@pytest.mark.parametrize("options", [{}, {"latent_dims": (3, 7), "graph_conv": True}], ids=str)
+@pytest.mark.parametrize("chunk_size", [None, 200], ids=["whole", "chunks"])
+def test_maps_of_many_channels_equal_nodes(chunk_size, options, norm) -> None:
+    channels, shape = 523, (2, 523, 13, 11)
+    made = LatentGNN(channels, reduction=8, norm=norm, chunk_size=chunk_size, **options).eval()
+    with torch.no_grad():
+        made.gamma.fill_(0.7)
+        for name, bias in made.named_parameters():
+            if "psi" in name and name.endswith("norm.bias"):
+                bias.fill_(2)  # away from the kink, by which rounding is enlarged
+    x, grad_out = torch.randn(shape), torch.randn(shape)
+
+    def of(maps: Tensor) -> list[Tensor]:
+        leaf = maps.detach().requires_grad_()
+        with torch.no_grad():
+            without = OnGrid(made)(leaf)
+        out = OnGrid(made)(leaf)
+        leaves = (leaf, *made.parameters())
+        return [without, out, *torch.autograd.grad(out, leaves, grad_out.to(leaf.dtype))]
+
+    copies = TransposingCopies(143 * channels)
+    with copies:
+        found = of(x)
+    last = of(x.contiguous(memory_format=torch.channels_last))
+    made.double()
+    exact = of(x.double())
+    for each in (found, last):
+        assert_all_equal(each[:2], exact[:2])
+        assert_all_equal(each[2:], exact[2:], 1e-4)
+    assert all(maps.is_contiguous() for maps in found[:3])
+    assert copies.count == 0
 
 
 def test_a_map_in_no_memory_format_comes_out_contiguous() -> None:
