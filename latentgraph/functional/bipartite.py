@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from latentgraph.functional.checks import check_no_tangents, check_rows, check_tensors
-from latentgraph.functional.linear import linear, over_rows
+from latentgraph.functional.linear import linear, over_rows, over_rows_of_one
 from latentgraph.functional.precision import full_precision, wide
 from latentgraph.functional.ragged import Ragged
 from latentgraph.functional.sums import weighted_sums
@@ -103,17 +103,22 @@ def _known(batch: Ragged, *widths: int) -> tuple[Tensor, int, list[Tensor]]:
     return batch.batch, batch.batch_size, batch.pieces if 1 in widths else batch.plan
 
 
-Groups = Iterator[tuple["slice | Tensor", "slice | Tensor"]]
+Groups = Iterator[tuple["int | slice | Tensor", "slice | Tensor"]]
 
 
 def _groups(batch: Tensor, batch_size: int, plan: list[Tensor]) -> tuple[Tensor, Groups]:
-    r"""The sorting order, and what is multiplied together: pairs of graphs and node positions."""
+    r"""The sorting order, and what is multiplied together: pairs of graphs and node positions.
+
+    These are the number of a single graph and a slice of nodes, slices of graphs of one size and of
+    their nodes, or graphs (g,) of like size and their nodes (g, L), of which some are repeated.
+    """
     offsets, order, runs, *buckets = plan or Ragged(batch, batch_size).plan
 
     def groups() -> Groups:
         ptr = offsets.tolist()
         for first, last in runs.tolist():
-            yield slice(first, last + 1), slice(ptr[first], ptr[last + 1])
+            graphs = first if first == last else slice(first, last + 1)
+            yield graphs, slice(ptr[first], ptr[last + 1])
         yield from zip(buckets[::2], buckets[1::2], strict=True)
 
     return order, groups()
@@ -139,7 +144,9 @@ def _visible_to_latent(
     with full_precision(x):  # here, since backward() may be called inside autocast
         z = x.new_zeros(batch_size, weight.size(1), x.size(1))
         for graphs, nodes in groups:
-            if isinstance(nodes, slice):
+            if isinstance(graphs, int):
+                over_rows_of_one(weight[nodes], x[nodes], out=z[graphs])
+            elif isinstance(nodes, slice):
                 sent, rows = (_by_graph(t[nodes], len(z[graphs])) for t in (weight, x))
                 z[graphs] = over_rows(sent, rows)
             else:
@@ -160,12 +167,15 @@ def _sum_squares(weight: Tensor, batch: Tensor, batch_size: int, plan: list[Tens
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)
+    squares = weight * weight
     sums = weight.new_zeros(batch_size, weight.size(1))
     for graphs, nodes in groups:
-        if isinstance(nodes, slice):
-            sums[graphs] = _by_graph(weight[nodes], len(sums[graphs])).square().sum(1)
+        if isinstance(graphs, int):
+            torch.sum(squares[nodes], 0, out=sums[graphs])
+        elif isinstance(nodes, slice):
+            sums[graphs] = _by_graph(squares[nodes], len(sums[graphs])).sum(1)
         else:
-            sums[graphs] = _padded(weight, nodes).square_().sum(1)
+            sums[graphs] = _padded(squares, nodes).sum(1)
     return sums
 
 
@@ -184,7 +194,9 @@ def _latent_to_visible(
     with full_precision(z):
         y = z.new_empty(weight.size(0), z.size(2))
         for graphs, nodes in groups:
-            if isinstance(nodes, slice):
+            if isinstance(graphs, int):
+                torch.mm(weight[nodes], z[graphs], out=y[nodes])
+            elif isinstance(nodes, slice):
                 sent = z[graphs]
                 edges, rows = (_by_graph(t[nodes], sent.size(0)) for t in (weight, y))
                 torch.bmm(edges, sent, out=rows)

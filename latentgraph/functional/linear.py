@@ -122,6 +122,14 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     return product
 
 
+def over_rows_of_one(x: Tensor, y: Tensor, out: Tensor) -> None:
+    r"""``over_rows`` of one graph, rows (n, a) and (n, b), written to (a, b)."""
+    if x.numel() * y.size(1) < MANY_PRODUCTS and x.size(0) < MANY_ROWS:
+        torch.mm(x.mT, y, out=out)
+    else:
+        out.copy_(over_rows(x.unsqueeze(0), y.unsqueeze(0)).squeeze(0))
+
+
 def _over_all_rows(x: Tensor, y: Tensor) -> Tensor:
     r""":math:`X^\top Y` of all graphs together, (a, b), of which both are rows or both are maps."""
     if not channels_first(x):

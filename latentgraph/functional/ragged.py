@@ -9,7 +9,8 @@ from torch import Tensor
 
 from latentgraph.functional.tracing import is_traced
 
-LARGE = 512  # nodes; graphs of fewer share a product
+LARGE = 512  # nodes; graphs of fewer share a product with others of their size, or of like size
+LARGE_ON_CPU = 128  # of like size, where one more call takes less time than to gather their nodes
 PIECE = 128  # nodes whose rows are added up in float32, one after another
 MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots
@@ -154,6 +155,7 @@ def layout(ragged: Ragged) -> list[Tensor]:
         other graphs of like size these graphs (g,) and the sorted :func:`positions` of their nodes.
     """
     sizes, device = ragged.sizes.tolist(), ragged.batch.device
+    large = LARGE_ON_CPU if device.type == "cpu" else LARGE
     ptr = ragged.ptr
     order = ragged.batch.new_empty(0) if ragged.order is None else ragged.order
     runs: list[tuple[int, int]] = []
@@ -162,7 +164,7 @@ def layout(ragged: Ragged) -> list[Tensor]:
     for last, (size, following) in enumerate(zip(sizes, [*sizes[1:], -1], strict=False)):
         if size == following and size <= LARGE:
             continue
-        if size * (last + 1 - first) > LARGE:
+        if size * (last + 1 - first) > large:
             runs.append((first, last))
         elif size > 0:
             alike[LIKENESS[size]].extend(range(first, last + 1))
