@@ -167,15 +167,14 @@ def _sum_squares(weight: Tensor, batch: Tensor, batch_size: int, plan: list[Tens
     order, groups = _groups(batch, batch_size, plan)
     if order.numel():
         weight = weight.index_select(0, order)
-    squares = weight * weight
     sums = weight.new_zeros(batch_size, weight.size(1))
     for graphs, nodes in groups:
         if isinstance(graphs, int):
-            torch.sum(squares[nodes], 0, out=sums[graphs])
+            torch.sum(weight[nodes].square(), 0, out=sums[graphs])
         elif isinstance(nodes, slice):
-            sums[graphs] = _by_graph(squares[nodes], len(sums[graphs])).sum(1)
+            sums[graphs] = _by_graph(weight[nodes], len(sums[graphs])).square().sum(1)
         else:
-            sums[graphs] = _padded(squares, nodes).sum(1)
+            sums[graphs] = _padded(weight, nodes).square_().sum(1)
     return sums
 
 

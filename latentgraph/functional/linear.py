@@ -36,8 +36,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: (out,).
 
     Returns:
-        (N, out) or (B, n, out), contiguous, or with the channels first in memory where they are so
-        in ``x`` and many.
+        (N, out) or (B, n, out), contiguous, or with the channels first in memory where oneDNN
+        multiplied whole maps that have them first.
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
@@ -195,7 +195,7 @@ def _to_rows(x: Tensor, z: Tensor, channels_first: bool) -> Tensor:
 
 
 def _pixels(rows: Tensor) -> Tensor:
-    r"""Contiguous rows (..., c) as a channels-last map (1, c, 1, n); maps as they are."""
+    r"""Rows (..., c) as a channels-last map (1, c, 1, n), and whole maps as maps (B, c, 1, n)."""
     if channels_first(rows):
         return rows.mT.unsqueeze(2)
     size, c = rows.numel(), rows.size(-1)

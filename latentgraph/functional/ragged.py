@@ -9,8 +9,8 @@ from torch import Tensor
 
 from latentgraph.functional.tracing import is_traced
 
-LARGE = 512  # nodes; graphs of fewer share a product with others of their size, or of like size
-LARGE_ON_CPU = 128  # of like size, where one more call takes less time than to gather their nodes
+LARGE = 512  # nodes; graphs of fewer share a product with others of their size or of like size
+LARGE_ON_CPU = 128  # the latter there, where a call takes less time than to gather more nodes
 PIECE = 128  # nodes whose rows are added up in float32, one after another
 MOST_GRAPHS = 2**31  # the sizes of so many take 16 GB
 BUCKET_RATIO = 1.5  # largest over smallest graph of a bucket, so at most 1.5 N padded slots

@@ -66,6 +66,7 @@ class LatentSteps:
         self.needs_all_nodes = any(m.needs_all_rows for m in modules)
         self.sent: tuple[Tensor, list[Tensor]] | None = None
         self.was_read: list[Tensor] | None = None
+        # A product for each graph takes up to twice as long as one of all nodes with a weight.
         self.up_folds = not self.convs and 2 * d * channels < unfolded
 
     def passes(self) -> Passes:

@@ -127,7 +127,7 @@ class RowFunction:
         return tuple(t for t in listed if t is not None)
 
     def gives_rows(self, x: Tensor) -> bool:
-        r"""Whether the output is contiguous whatever ``x`` is, as that of torch's layer norm."""
+        r"""Whether torch's layer norm follows now, whose output is contiguous whatever ``x`` is."""
         return self.layer_norm is not None and (torch.is_grad_enabled() or is_followed(x))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -162,8 +162,8 @@ def _centered(weight: Tensor) -> Tensor:
 
 
 def _scaled_rows(y: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
-    r"""Layer norm of rows whose mean is zero, in their own memory."""
-    if channels_first(y):  # whose norm torch computes at a tenth of the speed
+    r"""Layer norm of rows whose mean is zero, written to them."""
+    if channels_first(y):  # whose lengths torch takes ten times as long for as for those of rows
         y.mul_(y.square().mean(-1, keepdim=True).add_(eps).rsqrt_())
         return y.mul_(gain.to(y.dtype)).add_(shift.to(y.dtype))
     deviation = torch.linalg.vector_norm(y, dim=-1, keepdim=True).mul_(y.size(-1) ** -0.5)
