@@ -148,7 +148,7 @@ def _visible_to_latent(
                 over_rows_of_one(weight[nodes], x[nodes], out=z[graphs])
             elif isinstance(nodes, slice):
                 sent, rows = (_by_graph(t[nodes], len(z[graphs])) for t in (weight, x))
-                z[graphs] = over_rows(sent, rows)
+                torch.bmm(sent.mT, rows, out=z[graphs])
             else:
                 z[graphs] = _padded(weight, nodes).mT @ x[nodes]
         return z

@@ -3,7 +3,7 @@ r"""Products of rows with a matrix, and of rows with rows.
 Many rows on a processor go to oneDNN, which torch asks for convolutions alone, as the pixels of a
 map: on AMD's processors it uses wider instructions than MKL, which takes the other products. There
 MKL reads rows that are not in the caches far slower when a product has one column than when it has
-two. Whole maps of many channels, which come first in their memory, stay as they are on that way.
+two. Maps of many channels, which come first in their memory, stay as they are on that way.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from latentgraph.functional.precision import full_precision
-from latentgraph.functional.tracing import is_traced, is_transformed
+from latentgraph.functional.tracing import is_followed, is_traced, is_transformed
 
 MANY_PRODUCTS, MANY_COLUMNS = 2**23, 8  # multiply-adds and columns from which on oneDNN pays
-MANY_CHANNELS = 512  # of a map, before or after, from which on oneDNN is ahead of MKL there too
+MANY_CHANNELS = 256  # of a map, before or after, from which on oneDNN is ahead of MKL there too
 MANY_NUMBERS = 2**20  # beside a single row or column, from which on they may not be in the caches
 PIECE, MANY_ROWS = 1_024, 4_096  # rows that are summed at once, and from which on in pieces
 
@@ -37,31 +37,46 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Returns:
         (N, out) or (B, n, out), contiguous, or with the channels first in memory where oneDNN
-        multiplied whole maps that have them first.
+        multiplied maps that have them first, and no more of them than it gives.
     """
     weight = weight.to(x.dtype)
     bias = None if bias is None else bias.to(x.dtype)
     if _pays(x, weight.size(0)) and not is_transformed():
-        product = _Linear.apply if torch.is_grad_enabled() else _convolution
+        product = _Linear.apply if torch.is_grad_enabled() else _product
         y: Tensor = product(x, weight, bias)
         return y
     if _is_narrow(x, weight):
         return _narrow(x, weight, bias)
     if x.dim() == 2 or x.size(0) == 1 or x.stride(2) == 1:
         return F.linear(x, weight, bias)
-    y = torch.bmm(x, weight.T.expand(x.size(0), -1, -1))
-    return y if bias is None else y + bias
+    return _by_graph(x, weight, bias)
 
 
 def laid_out_as(like: Tensor, x: Tensor) -> Tensor:
-    r"""``x``, (B, n, a), with its channels first in memory if ``like`` has many that are so."""
-    first = _are_maps(like) and like.size(2) >= MANY_CHANNELS
+    r"""``x``, (B, n, a), as ``linear`` makes of it what lies as (B, n, b), ``like``, does.
+
+    It has its channels first then if those of ``like`` are, in a map or in a slice of one, and if
+    oneDNN multiplies it. To add rows to a map takes several times as long as to add a map to it.
+    """
+    channels = like.size(-1)
+    first = _are_maps(like) and channels >= MANY_CHANNELS and _is_large(x, channels)
     return x.mT.contiguous().mT if first else x
 
 
 def channels_first(x: Tensor) -> bool:
-    r"""Whether these are whole maps, (B, n, c), in a memory where the channels come first."""
-    return x.dim() == 3 and x.mT.is_contiguous() and not x.is_contiguous()
+    r"""Whether these are maps, or slices of maps, (B, n, c), in which the channels come first."""
+    return x.dim() == 3 and x.stride(1) == 1 and x.stride(2) > 1 and not x.is_contiguous()
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    r"""``linear`` where oneDNN pays; MKL's for slices of maps, which oneDNN would copy."""
+    is_slice = channels_first(x) and not x.mT.is_contiguous()
+    return (_by_graph if is_slice else _convolution)(x, weight, bias)
+
+
+def _by_graph(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = torch.bmm(x, weight.T.expand(x.size(0), -1, -1))
+    return y if bias is None else y + bias
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -69,8 +84,9 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     stride = (2 if torch.get_num_threads() == 1 else 1, 1)
     kernel = weight.as_strided((*weight.shape, 1, 1), (*weight.stride(), 1, 1))
     y = F.conv2d(_pixels(x), kernel, bias, stride).permute(0, 2, 3, 1)
+    # No view to autograd, so that it can be written to.
     rows: Tensor = torch.ops.aten._unsafe_view(y, (*x.shape[:-1], weight.size(0)))
-    return rows  # no view to autograd, so that it can be written to
+    return rows if weight.size(0) >= weight.size(1) else rows.contiguous()
 
 
 class _Linear(torch.autograd.Function):
@@ -81,7 +97,7 @@ class _Linear(torch.autograd.Function):
         needs_x, needs_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if needs_weight else None, weight if needs_x else None)
         ctx.channels_first = channels_first(x)
-        return _convolution(x, weight, bias)
+        return _product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -112,7 +128,7 @@ def over_rows(x: Tensor, y: Tensor) -> Tensor:
     are taken forward or of many functions at once, get the product as it is.
     """
     product: Tensor
-    if not is_traced(x) and not is_transformed() and (_are_many(x) or _one_sum_pays(x, y)):
+    if not is_followed(x) and (_are_many(x) or _one_sum_pays(x, y)):
         sums = _OverRows.apply if torch.is_grad_enabled() else _sums_over_rows
         product = sums(x, y)
     elif x.size(0) == 1:
@@ -228,9 +244,12 @@ def _is_narrow(x: Tensor, weight: Tensor) -> bool:
 def _pays(x: Tensor, num_columns: int) -> bool:
     r"""Whether oneDNN is at hand for these rows (..., c), and so many columns are worth the way."""
     deep = max(x.size(-1), num_columns) >= MANY_CHANNELS
+    return (_are_plain(x) or (deep and _are_maps(x))) and _is_large(x, num_columns)
+
+
+def _is_large(x: Tensor, num_columns: int) -> bool:
     return (
-        (_are_plain(x) or (deep and _are_maps(x)))
-        and x.numel() * num_columns >= MANY_PRODUCTS
+        x.numel() * num_columns >= MANY_PRODUCTS
         and num_columns >= MANY_COLUMNS
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)

@@ -125,7 +125,7 @@ class LatentSteps:
         r"""q and, for each kernel, P; where asymmetric not yet normalized over the nodes."""
         if self.sent is not None:
             return self.sent
-        q = LF.l2(self.visible(chunk.x).contiguous())
+        q = LF.l2(self.visible(chunk.x))
         with full_precision(q):
             seen = self.beside(q, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_v2l]
@@ -141,7 +141,7 @@ class LatentSteps:
             return self.sent[1]
         if self.was_read is not None:
             return self.was_read
-        k = LF.l2(self.latent(chunk.x).contiguous())
+        k = LF.l2(self.latent(chunk.x))
         with full_precision(k):
             seen = self.beside(k, chunk)
             weights = [self.scores(psi, seen) for psi in self.psi_l2v]

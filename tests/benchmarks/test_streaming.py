@@ -15,7 +15,7 @@ from benchmarks.streaming.entries import AUTHORS, ENTRIES, LATENT_PEERS, OURS, P
 from benchmarks.streaming.exact import GraphByGraph, deviation, deviation_of_gradient
 from benchmarks.streaming.plots import draw_plots
 from benchmarks.streaming.report import write_report
-from benchmarks.streaming.results import Results
+from benchmarks.streaming.results import Results, statements
 from benchmarks.streaming.subject import Subject
 
 GRAPH = Case("a graph", (211,), 32, (13,))
@@ -195,3 +195,10 @@ def test_forward_passes_have_a_process_that_never_trains(monkeypatch: pytest.Mon
     pool.drop(forward)
     assert first.closed
     assert pool.of(forward) is not first
+
+
+def test_results_are_of_another_version_by_what_the_code_does() -> None:
+    code = 'def f(x):\n    "Doubles."\n    return 2 * x\n'
+    assert statements(code) == statements("def f(x):\n    # Twice.\n    return (2\n        * x)")
+    for changed in ("def f(x): return 3 * x", "def f(x, y): return 2 * x", "def f(x): return"):
+        assert statements(code) != statements(changed)

@@ -40,8 +40,10 @@ def weights(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     return torch.randn(OUT, IN, dtype=dtype), torch.randn(OUT, dtype=dtype)
 
 
-def deep_maps(columns: int, num_maps: int = 2) -> Tensor:
-    return torch.randn(num_maps, columns, 2 * PIXELS // num_maps).mT
+def deep_maps(columns: int, num_maps: int = 2, beside: int = 0) -> Tensor:
+    r"""Maps, or a slice of maps that have further pixels ``beside`` it."""
+    pixels = 2 * PIXELS // num_maps
+    return torch.randn(num_maps, columns, pixels + beside)[..., :pixels].mT
 
 
 def values_and_gradients(given: list[Tensor], grad: Tensor) -> list[Tensor]:
@@ -106,12 +108,13 @@ def test_maps_whose_channels_come_first_in_memory(rows: int) -> None:
 
 @pytest.mark.parametrize("num_maps", [1, 2])
 @pytest.mark.parametrize("columns", [(DEEP, OUT), (OUT, DEEP)])
+@pytest.mark.parametrize("beside", [0, 11])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_maps_of_many_channels_stay_as_they_are(
-    num_maps: int, columns: tuple[int, int], has_bias: bool, num_threads: int
+    num_maps: int, columns: tuple[int, int], beside: int, has_bias: bool, num_threads: int
 ) -> None:
-    x, grad = (deep_maps(c, num_maps) for c in columns)
+    x, grad = deep_maps(columns[0], num_maps, beside), deep_maps(columns[1], num_maps)
     given = [x, torch.randn(columns[::-1]), torch.randn(columns[1])]
     given = given if has_bias else given[:2]
     exact = [t.double() for t in given]
@@ -122,23 +125,31 @@ def test_maps_of_many_channels_stay_as_they_are(
     for each in found:
         assert_all_equal(each, expected)
     assert_equal(without, expected[0])
-    for maps in (without, *(tensor for each in found for tensor in each[:2])):
-        assert channels_first(maps)
-        assert not maps._is_view()
+    stay = columns[1] == DEEP and not beside
+    for y in (without, *(each[0] for each in found)):
+        assert channels_first(y) == stay
+        assert y.is_contiguous() != stay
+        assert not y._is_view()
+    if columns[0] == DEEP:
+        assert all(channels_first(each[1]) for each in found)
 
 
 @pytest.mark.parametrize("num_maps", [1, 2])
 def test_layouts(num_maps: int) -> None:
     deep = deep_maps(DEEP, num_maps)
     rows = torch.randn(*deep.shape[:-1], OUT)
-    assert channels_first(laid_out_as(deep, rows))
-    assert torch.equal(laid_out_as(deep, rows), rows)
+    for like in (deep, deep_maps(DEEP, num_maps, beside=7)):
+        assert channels_first(laid_out_as(like, rows))
+        assert torch.equal(laid_out_as(like, rows), rows)
     for like in (deep[..., :OUT], deep_maps(OUT, num_maps), deep.contiguous(), deep.double()):
         assert laid_out_as(like, rows) is rows
+    few = rows[:, :11]
+    assert laid_out_as(deep[:, :11], few) is few
     with torch.autocast("cpu"):
         assert laid_out_as(deep, rows) is rows
-    assert not channels_first(deep[:, 1:])
+    assert channels_first(deep[:, 1:])
     assert not channels_first(rows)
+    assert not channels_first(rows[:, :, 1:])
 
 
 @pytest.mark.parametrize("rows", [MANY, (3, MANY[0] // 2), "maps"])
@@ -304,15 +315,23 @@ def test_kernels_by_number_of_rows() -> None:
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without it")
-@pytest.mark.parametrize("columns", [DEEP, MANY_CHANNELS - 1])
-def test_kernels_by_number_of_channels(columns: int) -> None:
-    aten = torch.ops.aten
-    x, weight = deep_maps(columns).requires_grad_(), torch.randn(OUT, columns, requires_grad=True)
+@pytest.mark.parametrize(
+    ("columns", "beside", "forward", "backward"),
+    [
+        (DEEP, 0, {"convolution"}, {"convolution", "convolution_backward"}),
+        (DEEP, 5, {"bmm"}, {"bmm", "convolution", "convolution_backward"}),
+        (MANY_CHANNELS - 1, 0, {"bmm"}, {"bmm"}),
+    ],
+)
+def test_kernels_of_maps(columns: int, beside: int, forward: set[str], backward: set[str]) -> None:
+    x, weight = deep_maps(columns, 2, beside), torch.randn(OUT, columns)
     with FlopCounterMode(display=False) as counter, threads(2):
-        linear(x, weight).sum().backward()
-    by_convolution = {aten.convolution, aten.convolution_backward}
-    expected = by_convolution if columns == DEEP else {aten.bmm}
-    assert counter.get_flop_counts()["Global"].keys() == expected
+        linear(x, weight)
+        before = set(counter.get_flop_counts()["Global"])
+        linear(x.requires_grad_(), weight.requires_grad_()).sum().backward()
+        after = set(counter.get_flop_counts()["Global"])
+    assert before == {getattr(torch.ops.aten, name) for name in forward}
+    assert after == {getattr(torch.ops.aten, name) for name in backward}
 
 
 def test_backward_of_many_rows_inside_autocast() -> None:
