@@ -143,8 +143,9 @@ def test_layouts(num_maps: int) -> None:
         assert torch.equal(laid_out_as(like, rows), rows)
     for like in (deep[..., :OUT], deep_maps(OUT, num_maps), deep.contiguous(), deep.double()):
         assert laid_out_as(like, rows) is rows
-    few = rows[:, :11]
+    few, many = rows[:, :11], torch.randn(1, MANY_PRODUCTS // OUT**2 + 3, OUT)
     assert laid_out_as(deep[:, :11], few) is few
+    assert laid_out_as(many.mT.contiguous().mT, many) is many
     with torch.autocast("cpu"):
         assert laid_out_as(deep, rows) is rows
     assert channels_first(deep[:, 1:])
